@@ -1,0 +1,59 @@
+"""Pictures of hits: thumbnails for pages, and pictures in terminals (sixel, kitty, else coloured half cells)."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING
+
+from mmsearch.errors import InputError
+from mmsearch.types import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmsearch.cli._app import App
+    from mmsearch.collection import Collection
+    from mmsearch.types import Hit
+
+ROWS = 12
+"""Lines of the terminal for one picture."""
+
+
+def thumbnail(hit: Hit, *, size: int) -> bytes | None:
+    """A small JPEG or WebP of an image hit; ``None`` where its file is gone or cannot be read any more."""
+    if hit.kind is not Kind.IMAGE or hit.path is None:
+        return None
+    from mmsearch import images
+
+    try:
+        return images.thumbnail(images.read_file(hit.path), size)
+    except InputError:
+        return None
+
+
+def show(app: App, collection: Collection, hits: Sequence[Hit]) -> None:
+    """The hits below each other, each picture with a line of text."""
+    from mmsearch.cli import _table
+    from mmsearch.cli._text import excerpt, printable
+
+    if not sys.stdout.isatty():
+        app.say("pictures are shown on a terminal only; here is the table")
+        _table.hits(hits)
+        return
+    from PIL import Image as Pillow
+    from rich.text import Text
+    from textual_image.renderable import Image
+
+    out = _table.console()
+    for hit in hits:
+        data = thumbnail(hit, size=384)
+        if data is not None:
+            with Pillow.open(io.BytesIO(data)) as picture:
+                picture.load()
+            out.print(Image(picture, width="auto", height=ROWS))
+        label = _table.local(hit.path) if hit.path else printable(hit.id)
+        line = Text.assemble((f"{hit.rank:>3} ", "dim"), (f"{hit.score:.3f}  ", "cyan"), (label, "bold"))
+        if hit.text:
+            line.append(f"  {excerpt(hit.text)}")
+        out.print(line, overflow="ellipsis", no_wrap=True)

@@ -1,0 +1,136 @@
+"""What all sources need of the file system: suffixes, listing, reading, and words for what went wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TypeVar
+from zlib import crc32
+
+from mmsearch.errors import InputError
+from mmsearch.types import Asset, Failure, Kind
+
+_READABLE = ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff .avif"
+_WITH_AN_EXTRA = ".heic .heif .hif .arw .cr2 .cr3 .dng .nef .nrw .orf .pef .raf .rw2 .srw"
+# Pictures to a person, not to the decoders: listed so that the report names them and does not pass over them.
+_NEVER = ".svg .eps .fits .jp2 .jxl .psd"
+
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(f"{_READABLE} {_WITH_AN_EXTRA} {_NEVER}".split(), Kind.IMAGE),
+    ".txt": Kind.TEXT,
+    ".md": Kind.TEXT,
+}
+"""Lower-case suffix → what such a file is taken for. Content decides later: a PNG named ``.jpg`` is fine."""
+
+MAX_TEXT_BYTES = 16 << 20
+"""A text file, a sidecar or an ignore file above this size is not read: it is no caption, whatever its name says."""
+
+by_name = attrgetter("name")
+_TRIES = 3
+_WORTH_ANOTHER_TRY = {errno.EIO, errno.ESTALE}
+T = TypeVar("T")
+
+
+def suffix(name: str) -> str:
+    """The lower-case suffix with its dot, as in :data:`KINDS`; ``""`` where there is none."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
+
+
+def item_id(path: str) -> str:
+    """The id of the item at ``path``: the path itself.
+
+    A name that is not UTF-8 cannot be stored as text; its bad bytes are escaped, and a checksum of all its bytes keeps
+    two such names apart.
+
+    >>> item_id("a/cat.jpg"), item_id("caf\\udce9.jpg")
+    ('a/cat.jpg', 'caf\\\\xe9.jpg#9c93ef63')
+    """
+    if path.isascii():
+        return path
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raw = os.fsencode(path)
+        return f"{raw.decode('utf-8', 'backslashreplace')}#{crc32(raw):08x}"
+    return path
+
+
+def patiently(action: Callable[[], T]) -> T:
+    """``action()``, tried again twice where the medium or the network file system hiccups (EIO, ESTALE)."""
+    for attempt in range(_TRIES - 1):
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in _WORTH_ANOTHER_TRY:
+                raise
+            time.sleep(0.05 * 4**attempt)
+    return action()
+
+
+def list_folder(path: str) -> list[os.DirEntry[str]]:
+    """The entries of a folder, sorted by name. Raises :class:`OSError`. One ``scandir``, no ``stat``."""
+
+    def once() -> list[os.DirEntry[str]]:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=by_name)
+
+    return patiently(once)
+
+
+def reason_of(error: OSError) -> str:
+    """One stable word for an error of the operating system, the same as :func:`mmsearch.images.read_file` uses."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "vanished"
+    if isinstance(error, PermissionError):
+        return "permission"
+    return "io_error"
+
+
+def problem(path: str, reason: str, detail: str, *, size: int = -1, mtime_ns: int = -1) -> Failure:
+    """A :class:`Failure` as sources report it: a source does not know its root's name, so ``root`` is empty."""
+    return Failure("", path, reason, detail, size, mtime_ns)
+
+
+def os_problem(path: str, error: OSError) -> Failure:
+    """The :class:`Failure` for an error of the operating system on ``path``."""
+    return problem(path, reason_of(error), error.strerror or str(error))
+
+
+def _open_regular(path: str) -> int:
+    # Without O_NONBLOCK, opening a FIFO named cat.jpg waits for a writer for ever.
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise InputError("not_regular", f"{path} is not a regular file")
+    return file
+
+
+def read_regular(path: str, *, limit: int | None = None) -> bytes:
+    """All bytes of a regular file.
+
+    Raises :class:`InputError` with reason ``vanished``, ``permission``, ``not_regular``, ``io_error``, or ``too_large``
+    where the file has more than ``limit`` bytes. Never blocks on a FIFO or a device.
+    """
+
+    def once() -> bytes:
+        with open(_open_regular(path), "rb") as stream:
+            if limit is not None and os.fstat(stream.fileno()).st_size > limit:
+                raise InputError("too_large", f"{path} has more than {limit:,} bytes")
+            return stream.read()
+
+    try:
+        return patiently(once)
+    except OSError as error:
+        raise InputError(reason_of(error), f"{path}: {error.strerror or error}") from error
+
+
+def read_asset(asset: Asset, path: str) -> bytes:
+    """The bytes of an asset: of its text where the source has read that already, else of the file at ``path``."""
+    if asset.text is not None:
+        return asset.text.encode()
+    return read_regular(path, limit=MAX_TEXT_BYTES if asset.kind is Kind.TEXT else None)

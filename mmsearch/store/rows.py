@@ -1,0 +1,116 @@
+"""Drafts, records and failures to and from the catalogue's rows, as plain tuples in the order of the columns."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mmsearch.errors import UsageError
+from mmsearch.store.schema import pack, pack_or_none, unpack, unpack_or_none
+from mmsearch.types import Draft, Failure, Json, Kind, Record
+
+Row: TypeAlias = tuple[Any, ...]
+
+FS_ENCODING = sys.getfilesystemencoding()
+FS_ERRORS = sys.getfilesystemencodeerrors()
+"""What ``os.fsdecode`` uses: decoding with them directly costs a third of the call."""
+
+ITEM_COLUMNS = 'vid, id, kind, root, path, size, mtime_ns, digest, "group", width, height, taken, text, meta'
+_KINDS = {kind.value: kind for kind in Kind}
+
+
+def dump_meta(meta: Mapping[str, Json], id: str) -> str:
+    """JSON for the ``meta`` column. Raises :class:`UsageError` for what JSON cannot say (NaN, other objects).
+
+    SQLite refuses a whole query when one row holds ``NaN``: it must never get in.
+    """
+    if not meta:
+        return "{}"
+    try:
+        text = json.dumps(meta, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the meta of item {id!r} is not JSON: {error}") from None
+    if isinstance(pack(text), bytes):  # lone surrogates: escaped they are valid text
+        return json.dumps(meta, sort_keys=True)
+    return text
+
+
+def load_meta(text: str) -> dict[str, Json]:
+    """The ``meta`` column as a new dict."""
+    if text == "{}":
+        return {}
+    loaded: dict[str, Json] = json.loads(text)
+    return loaded
+
+
+def item_row(vid: int, draft: Draft) -> Row:
+    """The row of ``item`` for a draft."""
+    return (
+        vid,
+        pack(draft.id),
+        draft.kind.value,
+        pack_or_none(draft.root),
+        None if draft.path is None else draft.path.encode(FS_ENCODING, FS_ERRORS),
+        draft.size,
+        draft.mtime_ns,
+        draft.digest,
+        pack_or_none(draft.group),
+        draft.width,
+        draft.height,
+        draft.taken,
+        pack_or_none(draft.text),
+        dump_meta(draft.meta, draft.id),
+    )
+
+
+def record(row: Row) -> Record:
+    """A row selected as ``ITEM_COLUMNS``."""
+    vid, id, kind, root, path, size, mtime_ns, digest, group, width, height, taken, text, meta = row
+    return Record(
+        vid=vid,
+        id=unpack(id),
+        kind=_KINDS[kind],
+        root=unpack_or_none(root),
+        path=None if path is None else path.decode(FS_ENCODING, FS_ERRORS),
+        size=size,
+        mtime_ns=mtime_ns,
+        digest=digest,
+        group=unpack_or_none(group),
+        width=width,
+        height=height,
+        taken=taken,
+        text=unpack_or_none(text),
+        meta=load_meta(meta),
+    )
+
+
+def failure_row(failure: Failure) -> Row:
+    """The row of ``failure``."""
+    return (
+        pack(failure.root),
+        os.fsencode(failure.path),
+        failure.reason,
+        pack(failure.detail),
+        failure.size,
+        failure.mtime_ns,
+        failure.tries,
+    )
+
+
+def failure(row: Row) -> Failure:
+    """A whole row of ``failure``."""
+    root, path, reason, detail, size, mtime_ns, tries = row
+    return Failure(unpack(root), os.fsdecode(path), reason, unpack(detail), size, mtime_ns, tries)
+
+
+def json_list(values: Iterable[int]) -> str:
+    """Integers for ``json_each(?)``: one bound value for any number of them."""
+    return "[" + ",".join(map(str, values)) + "]"
+
+
+def marks(values: Sequence[object]) -> str:
+    """As many ``?`` as there are values."""
+    return ",".join("?" * len(values))

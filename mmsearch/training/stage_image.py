@@ -1,0 +1,170 @@
+"""Stage 2: a picture tower, from random weights, learns to see like the teacher and to land in stage 1's joint space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from mmsearch.training.data import Pixels
+from mmsearch.training.losses import cosine_gap, relational_kl
+from mmsearch.training.optim import Progress, Say, cosine_rate, optimizer
+from mmsearch.training.parallel import Replicas
+from mmsearch.training.stage_text import TeacherHead
+from mmsearch.training.teacher import WIDTH, Features
+from mmsearch.training.towers import image_features
+from mmsearch.training.views import Boxes, render
+
+Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """One corpus for distillation: pixels, the views' boxes and targets, and stage 1's vectors of its texts.
+
+    `vectors` (m, dim) float32 are unit rows of all wordings, `first[i]`..`first[i + 1]` those of row i (none when equal).
+    """
+
+    name: str
+    images: Pixels
+    rows: Ints
+    boxes: list[Boxes]
+    views: list[Features]
+    vectors: torch.Tensor
+    first: Ints
+    share: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Half-made input of one replica: uint8 pixels, boxes, flips, teacher features, own text vectors and a mask for them."""
+
+    pixels: torch.Tensor
+    boxes: torch.Tensor
+    flip: torch.Tensor
+    teacher: torch.Tensor
+    text: torch.Tensor
+    has_text: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how large: `sizes` are (share of the steps, pixels), first small pictures and then full ones."""
+
+    steps: int
+    sizes: Sequence[tuple[float, int]] = ((0.45, 96), (0.55, 128))
+    peak: float = 2e-3
+    decay: float = 0.05
+    workers: int = 2
+    bank: int = 1024
+
+    def size_at(self, step: int) -> int:
+        """Pixels at a step."""
+        done, passed = step / self.steps, 0.0
+        for part, size in self.sizes:
+            passed += part
+            if done < passed:
+                return size
+        return self.sizes[-1][1]
+
+
+class Student(nn.Module):
+    """The picture tower with an auxiliary map to the teacher's features, which is thrown away."""
+
+    def __init__(self, clip: nn.Module) -> None:
+        super().__init__()
+        self.visual = clip.visual
+        self.mimic = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Guess of the teacher's standardised features (n, 1280), and the joint embedding (n, dim), unit rows."""
+        hidden, joint = image_features(self, pixels)
+        return self.mimic(hidden).float(), F.normalize(joint.float(), dim=-1)
+
+
+def draw_batch(corpora: list[Pictures], rng: np.random.Generator, part: float) -> ImageBatch:
+    """A batch over all corpora, `part` of each one's share."""
+    pixels, boxes, teacher, text, has = [], [], [], [], []
+    for corpus in corpora:
+        picked = rng.choice(corpus.rows, size=max(1, round(corpus.share * part)), replace=False)
+        view = rng.integers(len(corpus.views), size=len(picked))
+        pixels.append(np.stack([corpus.images[i] for i in picked]))
+        boxes.append(np.stack([corpus.boxes[v][i] for v, i in zip(view, picked, strict=True)]))
+        teacher.append(np.stack([corpus.views[v][i] for v, i in zip(view, picked, strict=True)]))
+        low, high = corpus.first[picked], corpus.first[picked + 1]
+        has.append(high > low)
+        chosen = np.where(high > low, low + rng.integers(1 << 30, size=len(picked)) % np.maximum(high - low, 1), 0)
+        text.append(corpus.vectors[torch.from_numpy(chosen)] if len(corpus.vectors) else torch.zeros(len(picked), 1))
+    n = sum(len(p) for p in pixels)
+    dim = max(t.shape[1] for t in text)
+    return ImageBatch(
+        pixels=torch.from_numpy(np.concatenate(pixels)),
+        boxes=torch.from_numpy(np.concatenate(boxes)),
+        flip=torch.from_numpy(rng.random(n) < 0.5),
+        teacher=torch.from_numpy(np.concatenate(teacher).astype(np.float32)),
+        text=torch.cat([t.expand(-1, dim) for t in text]).float(),
+        has_text=torch.from_numpy(np.concatenate(has)),
+    )
+
+
+def jitter(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Change brightness, contrast and colour strength of (n, 3, S, S) in -1..1 a little; the targets do not move."""
+    n = len(pixels)
+    light, contrast, colour = (
+        torch.from_numpy(rng.uniform(low, high, (n, 1, 1, 1)).astype(np.float32))
+        for low, high in ((-0.15, 0.15), (0.75, 1.25), (0.7, 1.3))
+    )
+    grey = pixels.mean(dim=1, keepdim=True)
+    return torch.lerp(grey, pixels, colour).mul_(contrast).add_(light).clamp_(-1, 1)
+
+
+def student_losses(
+    student: nn.Module, head: TeacherHead, batch: ImageBatch, pixels: torch.Tensor, bank: torch.Tensor, scale: float
+) -> dict[str, torch.Tensor]:
+    """Weighted sum of: mimic features, land where the head lands, rank texts like the head, pick one's own text."""
+    with torch.no_grad():
+        wanted = head(batch.teacher)
+        features = (batch.teacher.sqrt() - head.mean) / head.std
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        mimic, joint = student(pixels)
+    feature = cosine_gap(mimic, features)
+    place = cosine_gap(joint, wanted)
+    rank = relational_kl(joint, wanted, bank, scale)
+    own, mine = batch.text[batch.has_text], joint[batch.has_text]
+    logits = scale * torch.cat([(mine * own).sum(1, keepdim=True), mine @ bank.T], dim=1)
+    pick = F.cross_entropy(logits, torch.zeros(len(own), dtype=torch.long, device=logits.device))
+    return {"loss": feature + 2 * place + 0.5 * rank + 0.1 * pick, "feature": feature, "place": place, "rank": rank}
+
+
+def train_image(
+    clip: nn.Module, head: TeacherHead, corpora: list[Pictures], plan: Plan, progress: Progress, say: Say
+) -> None:
+    """Distil for `plan.steps` steps; resumes from `progress` and leaves its result there."""
+    student = Student(clip).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    head.eval().requires_grad_(False)
+    opt = optimizer(student.parameters(), rate=plan.peak, decay=plan.decay)
+    scale = float(clip.logit_scale.exp())  # type: ignore[operator, union-attr, arg-type]
+    texts = torch.cat([c.vectors for c in corpora if len(c.vectors)])
+    device = next(student.parameters()).device
+    replicas = Replicas(student, plan.workers)
+    for step in progress.resume(student, opt, plan.steps):
+        cosine_rate(opt, step, plan.steps, peak=plan.peak, warmup=200)
+        size = plan.size_at(step)
+
+        def work(module: nn.Module, number: int, step: int = step, size: int = size) -> dict[str, torch.Tensor]:
+            rng = np.random.Generator(np.random.PCG64([progress.seed, step, number]))
+            batch = draw_batch(corpora, rng, 1 / plan.workers)
+            bank = texts[torch.from_numpy(rng.integers(len(texts), size=plan.bank))].float()
+            pixels = jitter(render(batch.pixels.to(device), batch.boxes.to(device), size, batch.flip.to(device)), rng)
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+            return student_losses(module, head, batch, pixels, bank.to(device), scale)
+
+        numbers = replicas.step(work)
+        nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+        opt.step()
+        progress.after(step, student, opt, {**numbers, "size": size}, say)
+    replicas.close()
