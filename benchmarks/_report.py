@@ -20,7 +20,8 @@ def machine() -> dict[str, Any]:
     ).stdout.strip()
     cpu = platform.processor() or "unknown"
     if os.path.exists("/proc/cpuinfo"):
-        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
         cpu = names[0] if names else cpu
     versions = {}
     for package in ("mmsearch", "numpy", "pillow", "sqlalchemy", "torch", "open_clip_torch", "onnxruntime"):

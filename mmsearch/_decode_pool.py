@@ -1,7 +1,7 @@
 """The worker processes behind :class:`mmsearch.loading.Loader`: feeds them, takes their results, replaces the dead.
 
-One thread owns the processes. The rest of the program hands tasks in through a deque and gets them back through each task's sink, so
-that a slow consumer neither delays a timeout nor starves a worker.
+One thread owns the processes. The rest of the program hands tasks in through a deque and gets them back through each
+task's sink, so that a slow consumer neither delays a timeout nor starves a worker.
 """
 
 from __future__ import annotations
@@ -20,16 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch._decode_process import Task, Worker, WorkerDied
-from mmsearch._decode_worker import OUT_OF_MEMORY, Outcome, Settings
+from mmsearch._decode_worker import DEPTH, OUT_OF_MEMORY, Outcome, Settings
 from mmsearch.errors import ImageError, InputError, MMSearchError
 from mmsearch.images import Reason
 from mmsearch.types import ImageInfo
 
 TRIES: Final = 2
 """A picture over which this many workers died is given up."""
-
-DEPTH: Final = 3
-"""Tasks that a worker has in hand: one running, two so that it need not wait until the pool's thread gets the GIL."""
 
 _START_TIMEOUT: Final = 60.0
 _START_FAILURES: Final = 3

@@ -1,19 +1,22 @@
 """The process that decodes: ``python -m mmsearch._decode_worker``, started by :mod:`mmsearch._decode_pool` over two pipes.
 
-Started as a program of its own, not by ``multiprocessing``: a spawned child would import the caller's ``__main__`` again (and run it,
-where it has no guard), a forked one would inherit threads and sockets. It imports neither torch nor SQLAlchemy, holds no
-state worth saving, and may be killed at any moment. What it sends back is JSON and raw pixels, never a pickle: a decoder
-that was taken over by a hostile file cannot run code in the parent.
+Started as a program of its own, not by ``multiprocessing``: a spawned child would import the caller's ``__main__``
+again (and run it, where it has no guard), a forked one would inherit threads and sockets. It imports neither torch nor
+SQLAlchemy, holds no state worth saving, and may be killed at any moment. What it sends back is JSON and raw pixels,
+never a pickle: a decoder that was taken over by a hostile file cannot run code in the parent.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import mmap
 import os
 import pickle
 import signal
 import struct
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +33,14 @@ from mmsearch.types import ImageInfo
 
 FRAME: Final = struct.Struct("<QQ")
 """Before every message, both ways: the bytes of its head (pickle to the worker, JSON from it) and of its raw body."""
+
+DEPTH: Final = 3
+"""Tasks that a worker has in hand: one running, two so that it need not wait until its parent's thread gets the GIL."""
+
+SLOT_BYTES: Final = 1 << 20
+"""Shared memory for the pixels of one task; touched only as far as used. Larger ones go through the pipe."""
+
+_JSON: Final = json.JSONEncoder(separators=(",", ":"))  # one for all: dumps() with options builds one each time
 
 OUT_OF_MEMORY: Final = 77
 """The exit status of a worker that met its memory limit: its heap is full of holes, so a fresh one does better."""
@@ -67,9 +78,7 @@ def perform(settings: Settings, path: bytes | str | None, data: bytes | None, ex
         if digest in expect:
             return Outcome(digest, None, None, None, size, mtime_ns)
         preparer = settings.preparer
-        picture, info = open_image(
-            data, max_megapixels=settings.max_megapixels, at_least=preparer.size, gps=settings.gps
-        )
+        picture, info = open_image(data, max_megapixels=settings.max_megapixels, at_least=preparer.size, gps=settings.gps)
         return Outcome(digest, np.ascontiguousarray(preparer(picture)), info, None, size, mtime_ns)
     except InputError as error:
         return Outcome(digest, None, None, error, size, mtime_ns)
@@ -81,32 +90,45 @@ def perform(settings: Settings, path: bytes | str | None, data: bytes | None, ex
 
 
 def main() -> None:
-    """Serve one parent until its pipe closes."""
+    """Serve one parent until its pipe closes. Never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     results = os.dup(1)
     os.dup2(2, 1)  # what a decoder's library prints must not end up between the messages
-    config, _ = _receive()
     try:
-        settings = pickle.loads(config["settings"])
-    except Exception as error:
-        _send(results, {"fatal": f"{type(error).__name__}: {error}"})
-        os._exit(1)
-    _confine(int(config["memory_mb"]))
-    _send(results, {"ready": os.getpid()})
-    if not config["verbose"]:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.dup2(2, 1)
-    try:
-        _serve(results, settings, float(config["timeout"]))
+        config, _ = _receive()
+        settings = _unpacked(config["settings"], results)
+        _confine(int(config["memory_mb"]))
+        _send(results, {"ready": os.getpid()})
+        if not config["verbose"]:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            os.dup2(2, 1)
+        _serve(results, _shared_memory(), settings, float(config["timeout"]))
     except (EOFError, BrokenPipeError):  # the parent is gone, or has enough
         os._exit(0)
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
 
 
-def _serve(results: int, settings: Settings, timeout: float) -> None:
+def _unpacked(settings: bytes, results: int) -> Settings:
+    try:
+        unpacked: Settings = pickle.loads(settings)
+    except Exception as error:
+        _send(results, {"fatal": f"{type(error).__name__}: {error}"})
+        os._exit(1)
+    return unpacked
+
+
+def _shared_memory() -> NDArray[np.uint8]:
+    descriptor = int(sys.argv[1]) if len(sys.argv) > 1 else -1
+    if descriptor < 0:
+        return np.empty(0, dtype=np.uint8)
+    with open(descriptor, "rb+", buffering=0) as memory:
+        return np.frombuffer(mmap.mmap(memory.fileno(), DEPTH * SLOT_BYTES), dtype=np.uint8)
+
+
+def _serve(results: int, memory: NDArray[np.uint8], settings: Settings, timeout: float) -> None:
     idle_since = 0.0
-    while True:
+    for turn in itertools.count():
         task, data = _receive()
         began = time.perf_counter()
         # should the parent die while a decoder hangs, nobody else would end this process
@@ -123,9 +145,15 @@ def _serve(results: int, settings: Settings, timeout: float) -> None:
             "seconds": ended - began,
             "idle": began - idle_since if idle_since else 0.0,
             "shape": outcome.pixels.shape if outcome.pixels is not None else None,
+            "shared": 0,
         }
         idle_since = ended
-        _send(results, head, outcome.pixels)
+        body = outcome.pixels
+        if body is not None and body.nbytes <= min(SLOT_BYTES, memory.nbytes):
+            start = turn % DEPTH * SLOT_BYTES
+            memory[start : start + body.nbytes] = body.reshape(-1)
+            head["shared"], body = body.nbytes, None
+        _send(results, head, body)
 
 
 def _plain(error: InputError | None) -> tuple[bool, str, str, str | None] | None:
@@ -141,18 +169,14 @@ def _receive() -> tuple[dict[str, Any], bytes]:
 
 
 def _exactly(count: int) -> bytes:
-    buffer = bytearray(count)
-    view = memoryview(buffer)
-    while view:
-        got = os.readv(0, [view])
-        if not got:
-            raise EOFError
-        view = view[got:]
-    return bytes(buffer)
+    data = sys.stdin.buffer.read(count)
+    if len(data) < count:
+        raise EOFError
+    return data
 
 
 def _send(descriptor: int, head: dict[str, Any], body: NDArray[np.uint8] | None = None) -> None:
-    encoded = json.dumps(head, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    encoded = _JSON.encode(head).encode("ascii")
     raw = body.data.cast("B") if body is not None else memoryview(b"")
     parts = [memoryview(FRAME.pack(len(encoded), len(raw)) + encoded), raw]
     while parts:

@@ -74,9 +74,7 @@ class Collection:
         return cls(store, encoder, device=device, precision=precision)
 
     @classmethod
-    def _create(
-        cls, path: Path, create: bool, model: str | Encoder | None, device: str, precision: str
-    ) -> Collection:
+    def _create(cls, path: Path, create: bool, model: str | Encoder | None, device: str, precision: str) -> Collection:
         if not create:
             raise CollectionNotFound(
                 f"there is no collection at {path}", hint=f"make one: mmsearch -c {path} index FOLDER"
@@ -160,11 +158,14 @@ class Collection:
         with self._writing(wait, dry_run) as writer:
             roots = self.roots()
             place = find_root(roots, self._bare_root(), source)
-            if writer is not None and place.name not in roots:
-                writer.add_root(place.name, place.source.root)
-                if not roots:
-                    writer.set_meta(BARE_ROOT, place.name)
-            target = Target(self._store, writer, lambda: self.encoder, progress)
+
+            def record_root(writer: Writer) -> None:
+                if place.name not in roots:
+                    writer.add_root(place.name, place.source.root)
+                    if not roots:
+                        writer.set_meta(BARE_ROOT, place.name)
+
+            target = Target(self._store, writer, lambda: self.encoder, progress, record_root)
             return sync(place.source, target, root=place.name, prefix=place.prefix, rules=rules, options=options)
 
     def add(
@@ -275,7 +276,9 @@ class Collection:
         with self._store.snapshot() as snapshot:
             record = snapshot.by_id([id]).get(id)
         if record is None:
-            raise ItemNotFound(f"no item has the id {id!r}", hint="`mmsearch query --jsonl` shows the ids of what it finds")
+            raise ItemNotFound(
+                f"no item has the id {id!r}", hint="`mmsearch query --jsonl` shows the ids of what it finds"
+            )
         return record
 
     def locate(self, record: Record) -> str | None:

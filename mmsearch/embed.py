@@ -43,7 +43,8 @@ class Embedder:
     def _vector(self, term: Term) -> NDArray[np.float32]:
         match term.what:
             case "text":
-                return self._cache.get(("text", term.value), lambda: self._encoder().encode_texts([term.value])[0])
+                rows = self._cache.get(("text", term.value), lambda: self._encoder().encode_texts([term.value]))
+                return np.asarray(rows[0])
             case "image":
                 return self._image(term.value)
             case "item":
@@ -64,11 +65,12 @@ class Embedder:
         if not isinstance(value, Image):
             data = value if isinstance(value, bytes) else read_file(str(Path(value).expanduser()))
             value, _ = open_image(data, at_least=encoder.preparer.size)
-        return encoder.encode_images([encoder.preparer(value.convert("RGB"))])[0]
+        (row,) = encoder.encode_images([encoder.preparer(value.convert("RGB"))])
+        return np.asarray(row)
 
     def _unit(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         vector = np.asarray(vector, dtype=np.float32).reshape(-1)
         norm = float(np.linalg.norm(vector))
         if len(vector) != self._dim or not np.isfinite(norm) or norm == 0:
             raise QueryError(f"a query vector has {self._dim} finite numbers, not all zero; this one has {len(vector)}")
-        return vector / np.float32(norm)
+        return np.asarray(vector / np.float32(norm))

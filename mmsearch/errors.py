@@ -5,7 +5,7 @@
     MMSearchError
     ├── UsageError (ValueError)          the caller asked for something that has no meaning
     │   ├── QueryError                       an empty query, a weight that is not a number, …
-    │   └── FilterError                      a ``where`` condition that does not parse or names no field
+    │   └── FilterError                      a ``where`` condition that does not parse, or does what is not allowed
     ├── CollectionError                  the folder on disk cannot be used as it is
     │   ├── CollectionNotFound (FileNotFoundError)
     │   ├── CollectionExists (FileExistsError)

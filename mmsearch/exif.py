@@ -6,7 +6,6 @@ catalogue wants, in bounds, and takes everything else for absent. The same struc
 
 from __future__ import annotations
 
-import math
 import re
 import struct
 from calendar import timegm
@@ -40,12 +39,16 @@ class Exif(NamedTuple):
 
 
 class Tiff:
-    """A reader of the tag structure of TIFF, which EXIF uses. Never raises: what is out of bounds is not there."""
+    """A reader of the tag structure of TIFF, which EXIF uses. Never raises: what is out of bounds is not there.
+
+    ``beyond`` becomes true when something read so far pointed behind the end of the data.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]), "")
         self.ok = bool(self._order) and len(data) >= 8
+        self.beyond = False
 
     def _unpack(self, code: str, at: int, count: int = 1) -> tuple[Any, ...]:
         try:
@@ -64,10 +67,10 @@ class Tiff:
             return found
         (count,) = self._unpack("H", offset) or (0,)
         for at in range(offset + 2, offset + 2 + 12 * int(count), 12):
-            entry = self._unpack("HHI", at, 1) if at + 12 <= len(self._data) else ()
-            if len(entry) != 3:
+            if at + 12 > len(self._data):
+                self.beyond = True
                 break
-            tag, kind, n = entry
+            (tag, kind), (n,) = self._unpack("H", at, 2), self._unpack("I", at + 4)
             values = self._values(kind, n, at + 8)
             if values:
                 found.setdefault(tag, values)
@@ -80,6 +83,7 @@ class Tiff:
         if size > 4:
             (at,) = self._unpack("I", at) or (len(self._data),)
         if at + size > len(self._data):
+            self.beyond = True
             return ()
         if kind in (2, 7, 129):
             return (bytes(self._data[at : at + size]),)
@@ -165,5 +169,4 @@ def _degrees(tags: Mapping[int, tuple[Any, ...]], tag: int, reference: int, nega
 def _ratio(value: object) -> float | None:
     if not (isinstance(value, tuple) and len(value) == 2 and value[1]):
         return None
-    ratio = value[0] / value[1]
-    return ratio if math.isfinite(ratio) else None
+    return float(value[0]) / float(value[1])

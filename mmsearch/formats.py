@@ -1,4 +1,4 @@
-"""What a file's first bytes say: its format, its size in pixels where decoders would allocate too early, and whether its end is missing.
+"""What a file's bytes say without decoding: its format, its size where decoders allocate too early, a missing end.
 
 All by content, never by name; nothing here decodes, and every read stays in bounds.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 from mmsearch.exif import Tiff
 
-__all__ = ["Format", "is_cut_short", "sniff", "webp_size"]
+__all__ = ["Format", "is_cut_short", "sniff", "webp_size", "without_extras"]
 
 
 class Format(StrEnum):
@@ -114,8 +114,8 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
 def is_cut_short(kind: Format, data: bytes) -> bool:
     """Whether the file ends before its own structure does. Bytes behind the end are fine (motion photos, padding).
 
-    Asked of every PNG before decoding, since Pillow takes one whose last 20 bytes are gone; of other formats only when their decoder
-    has failed, to tell ``truncated`` from ``corrupt``. Costs microseconds: it walks headers, not pixels.
+    Asked of every PNG before decoding, since Pillow takes one whose last 20 bytes are gone; of other formats only when
+    their decoder has failed, to tell ``truncated`` from ``corrupt``. Costs microseconds: it walks headers, not pixels.
     """
     if kind is Format.PNG:
         return not any(name == b"IEND" for name, _ in _png_chunks(data))
@@ -142,17 +142,50 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
         at += 12 + size
 
 
-def _jpeg_is_cut(data: bytes) -> bool:
+def without_extras(kind: Format, data: bytes) -> bytes:
+    """A PNG or JPEG without the blocks that pixels and orientation do not need; other formats as they are.
+
+    For a second try: Pillow refuses a picture over a damaged colour profile, comment or Photoshop block.
+    """
+    if kind is Format.PNG:
+        kept, at = [data[:8]], 8
+        for name, size in _png_chunks(data):
+            if name[:1].isupper() or name in (b"tRNS", b"eXIf"):
+                kept.append(data[at : at + 12 + size])
+            at += 12 + size
+        return b"".join(kept)
+    if kind is not Format.JPEG:
+        return data
+    kept, at = [data[:2]], 2
+    for marker, start, end in _jpeg_segments(data):
+        extra = 0xE0 <= marker <= 0xEF and marker != 0xEE or marker == 0xFE
+        if not extra or data[start + 4 : start + 10] == b"Exif\0\0":
+            kept.append(data[start:end])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of the segments up to the pixels; stops where one is not whole."""
     at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            return False
+    while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xDA:
-            return b"\xff\xd9" not in data[at:]
-        bare = marker in (0x01, 0xFF) or 0xD0 <= marker <= 0xD8
-        at += (1 if marker == 0xFF else 2) if bare else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return True
+        if marker == 0xFF:  # padding
+            at += 1
+            continue
+        bare = marker == 0x01 or 0xD0 <= marker <= 0xD8
+        end = at + 2 + (0 if bare else int.from_bytes(data[at + 2 : at + 4], "big"))
+        if marker == 0xDA or end > len(data):
+            return
+        yield marker, at, end
+        at = end
+
+
+def _jpeg_is_cut(data: bytes) -> bool:
+    at = max((end for _, _, end in _jpeg_segments(data)), default=2)
+    pixels = data[at : at + 2] == b"\xff\xda"
+    damaged = at + 4 <= len(data) and data[at] != 0xFF
+    return b"\xff\xd9" not in data[at:] if pixels else not damaged
 
 
 def _gif_is_cut(data: bytes) -> bool:
@@ -197,10 +230,8 @@ def _boxes_are_cut(data: bytes) -> bool:
 
 def _tiff_is_cut(data: bytes) -> bool:
     tiff = Tiff(data)
-    offset = tiff.first()
-    tags = tiff.directory(offset)
-    count = int.from_bytes(data[offset : offset + 2], "little" if data[:2] == b"II" else "big")
-    if not tags or offset + 6 + 12 * count > len(data):
+    tags = tiff.directory(tiff.first())
+    if not tags or tiff.beyond:
         return True
     for offsets, sizes in _STRIPS:
         pairs = zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False)

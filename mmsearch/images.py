@@ -8,12 +8,13 @@ any number of threads may call.
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -27,7 +28,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from mmsearch.errors import ImageError
 from mmsearch.exif import Exif, read_exif
 from mmsearch.files import read_file
-from mmsearch.formats import Format, is_cut_short, sniff, webp_size
+from mmsearch.formats import Format, is_cut_short, sniff, webp_size, without_extras
 from mmsearch.types import ImageInfo
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_NOT_OURS: Final = ("supported", "cannot handle", "unknown data organization", "unknown pixel mode", "unable to determine")
 _TO_8_BITS: Final = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 
 
@@ -119,7 +121,11 @@ def open_image(
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:  # decoders raise whatever they like: SyntaxError, struct.error, OSError, ValueError, KeyError…
-        raise _explain(kind, data, error) from error
+        explained = _explain(kind, data, error)
+        if len(bare := without_extras(kind, data)) < len(data) and explained.reason != Reason.TRUNCATED:
+            with suppress(Exception):
+                return _open(kind, bare, max_megapixels, at_least, gps)
+        raise explained from error
 
 
 def _open(
@@ -164,9 +170,11 @@ def _exif_of(image: Image.Image, gps: bool) -> Exif:
 
 def _explain(kind: Format, data: bytes, error: Exception) -> ImageError:
     text = " ".join(str(error).split()) or type(error).__name__
-    if "truncated" in text.lower() or is_cut_short(kind, data):
+    if text.startswith("image file is truncated") or is_cut_short(kind, data):
         return ImageError(Reason.TRUNCATED, f"the end of the file is missing ({text})")
-    if isinstance(error, UnidentifiedImageError | NotImplementedError) or "unsupported" in text.lower():
+    if "out of memory" in text.lower():
+        raise MemoryError(text)
+    if any(phrase in text.lower() for phrase in _NOT_OURS):
         return ImageError(Reason.UNSUPPORTED, f"a variant of {kind} that cannot be read ({text})")
     return ImageError(Reason.CORRUPT, f"a damaged {kind} ({text})")
 

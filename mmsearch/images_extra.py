@@ -17,7 +17,7 @@ from mmsearch.formats import Format
 from mmsearch.images import Reason, check_size, open_image, to_rgb, upright
 from mmsearch.types import ImageInfo
 
-_FLIPS = {3: 3, 5: 8, 6: 6}
+_FLIPS = {5: 8, 6: 6}
 """LibRaw's ``flip`` → EXIF's orientation."""
 
 
@@ -80,7 +80,8 @@ def _preview(
         thumb = raw.extract_thumb()
         if thumb.format is rawpy.ThumbFormat.JPEG:
             picture, _ = open_image(thumb.data, max_megapixels=max_megapixels, at_least=at_least)
-            if (picture.width > picture.height) != (size[0] > size[1]) or raw.sizes.flip == 3:
+            # LibRaw writes the orientation into a preview without EXIF; one with its own may lack it
+            if (picture.width > picture.height) != (size[0] > size[1]):
                 picture = upright(picture, _FLIPS.get(raw.sizes.flip, 1))
             needed = at_least or (size[0] // 2, size[1] // 2)
             if picture.width >= min(needed[0], size[0]) and picture.height >= min(needed[1], size[1]):

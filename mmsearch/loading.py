@@ -40,8 +40,8 @@ WINDOW_BYTES: Final = 64 << 20
 class Job(NamedTuple):
     """One picture to load: an absolute ``path``, or the encoded ``data``. ``token`` comes back in :class:`Loaded`.
 
-    ``expect``: sha256 digests for which the pixels are not needed (the same bytes are known). It travels with every job: keep it to
-    those that can be meant, such as the items of the same size.
+    ``expect``: sha256 digests for which the pixels are not needed, as the same bytes are known. It travels with every
+    job: keep it to those that can be meant, such as the items of the same size.
     """
 
     token: Any
@@ -54,8 +54,8 @@ class Job(NamedTuple):
 class Loaded:
     """What became of a job: pixels and info, or an error, or only the digest where that was expected.
 
-    ``pixels`` is the preparer's uint8 ``(h, w, 3)``; ``digest`` the sha256 of the file; ``size`` and ``mtime_ns`` are of the file as it
-    was read (``mtime_ns`` is ``None`` for ``data``); ``seconds`` is the time that a worker was busy with it.
+    ``pixels`` is the preparer's uint8 ``(h, w, 3)``; ``digest`` the sha256 of the file; ``size`` and ``mtime_ns`` are of
+    the file as it was read (``mtime_ns`` is ``None`` for ``data``); ``seconds`` is how long a worker was busy with it.
     """
 
     token: Any
@@ -71,8 +71,8 @@ class Loaded:
 class LoaderStats(NamedTuple):
     """Where the time went, in seconds since the start. Small ``starved`` means that decoding is not the bottleneck.
 
-    ``busy``: workers reading and decoding, summed over them; ``idle``: workers with nothing to do between two pictures (the consumer is
-    slow); ``starved``: the consumer waiting for the next picture; ``restarts``: workers that had to be replaced.
+    ``busy``: workers reading and decoding, summed over them; ``idle``: workers with nothing to do between two pictures
+    (the consumer is slow); ``starved``: the consumer waiting for the next picture; ``restarts``: workers replaced.
     """
 
     loaded: int
@@ -95,8 +95,8 @@ class Loader:
 
     ``workers=0`` decodes in the calling thread: nothing to start for a handful of pictures, but neither a timeout nor a
     memory limit. Otherwise processes start as jobs come (0.15 s each, side by side), each held to ``memory_mb`` above
-    what it needs itself and each picture to ``timeout`` seconds. Workers are programs of their own: the caller's main module is not
-    imported again, and needs no ``__name__`` guard. ``preparer`` is pickled to them.
+    what it needs itself and each picture to ``timeout`` seconds. Workers are programs of their own: the caller's main
+    module is not imported again, and needs no ``__name__`` guard. ``preparer`` is pickled to them.
 
     >>> with Loader(preparer, workers=2) as loader:                    # doctest: +SKIP
     ...     for loaded in loader.load(Job(path, path) for path in paths):

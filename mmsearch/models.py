@@ -6,7 +6,7 @@
 ``ViT-B-32:/path/w.safetensors``    open_clip's architecture, your weights
 ``local-dir:/path``                 a folder with ``open_clip_config.json`` and weights
 ``hf-hub:org/name``                 such a folder on the Hugging Face hub
-``onnx:/path``                      a folder that :func:`mmsearch.encoders.onnx.export_onnx` wrote
+``onnx:/path``                      a folder that :func:`mmsearch.encoders.export.export_onnx` wrote
 ``toy``, ``toy:32``                 colours for tests (32 dimensions)
 ``other``, ``other:argument``       an encoder that another package has registered
 ==================================  ==========================================================================
@@ -22,8 +22,9 @@ from pathlib import Path
 
 from mmsearch import registry, settings
 from mmsearch.encoders import _checkpoint, _hub
+from mmsearch.encoders._checkpoint import absolute
 from mmsearch.encoders._hub import DownloadFn
-from mmsearch.encoders.onnx import CONFIG, DESCRIPTIONS, MINI, OnnxEncoder, export_onnx, mini
+from mmsearch.encoders.onnx import CONFIG, DESCRIPTIONS, MINI, OnnxEncoder, mini
 from mmsearch.errors import ModelNotFound, UsageError
 from mmsearch.presets import PRESETS, Preset
 from mmsearch.protocols import Encoder
@@ -86,16 +87,16 @@ def canonical(name: str) -> str:
         return PRESETS[name].model
     scheme, colon, rest = name.partition(":")
     if scheme in ("onnx", "local-dir") and rest:
-        return f"{scheme}:{Path(rest).expanduser().absolute()}"
+        return f"{scheme}:{absolute(rest)}"
     if colon and scheme.replace("/", "-") in _checkpoint.architectures() and rest:
-        return f"{scheme.replace('/', '-')}:{Path(rest).expanduser().absolute()}"
+        return f"{scheme.replace('/', '-')}:{absolute(rest)}"
     if scheme == "hf-hub" or scheme in registry.names("encoders"):
         return name
     folder = Path(name).expanduser()
-    if any((folder / file).is_file() for file in DESCRIPTIONS):
-        return f"onnx:{folder.absolute()}"
+    if (folder / "text.onnx").is_file() and any((folder / file).is_file() for file in DESCRIPTIONS):
+        return f"onnx:{absolute(folder)}"
     if (folder / CONFIG).is_file():
-        return f"local-dir:{folder.absolute()}"
+        return f"local-dir:{absolute(folder)}"
     if folder.is_file():
         raise UsageError(f"{name} does not say its architecture", hint=f"write, for instance, ViT-B-32:{name}")
     arch, slash, tag = name.rpartition("/")
@@ -210,6 +211,7 @@ def pull(
 
 def export(name: str, *, model_dir: str | Path | None = None) -> Path:
     """Write a model's ONNX twin to where :func:`twin` finds it, for queries that start without torch."""
+    from mmsearch.encoders.export import export_onnx
     from mmsearch.encoders.openclip import OpenClipEncoder
 
     encoder = OpenClipEncoder(canonical(name), device="cpu", precision="fp32", model_dir=_model_dir(model_dir))
@@ -273,7 +275,7 @@ def _bytes(path: Path) -> int:
 
 def _model_dir(given: str | Path | None) -> Path | None:
     chosen = given or settings.load().model_dir
-    return None if chosen is None else Path(chosen).expanduser().absolute()
+    return None if chosen is None else absolute(chosen)
 
 
 def _twin_folder(fingerprint: str, model_dir: str | Path | None) -> Path:

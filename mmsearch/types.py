@@ -316,8 +316,9 @@ class Hits(Sequence[Hit]):
 class IngestReport:
     """What one run of indexing did. ``skipped`` names every file that was left out and why.
 
-    ``skipped_before`` counts files that failed at an earlier run and have not changed since. ``reused`` counts items whose vector was taken from an item with the same bytes; ``seconds`` is wall time and
-    ``stages`` the busy seconds of each stage, from which ``bottleneck`` is read.
+    ``skipped_before`` counts files that failed at an earlier run and have not changed since. ``reused`` counts items
+    whose vector was taken from an item with the same bytes; ``seconds`` is wall time and ``stages`` the busy seconds of
+    each stage, ``bottleneck`` the stage that the others waited for.
     """
 
     added: int = 0

@@ -28,6 +28,9 @@ OK, FAILED, USAGE, SKIPPED, DISK, LOCKED, COLLECTION, INTERRUPTED = 0, 1, 2, 3, 
 _DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.ENODEV, errno.ESTALE}
 
 
+_VARIABLES = ("MMSEARCH_MODEL_DIR", "MMSEARCH_OFFLINE")
+
+
 class App:
     """What one run of the program shares between its commands: settings, streams, the collection."""
 
@@ -41,12 +44,10 @@ class App:
         from mmsearch import settings
 
         loaded = settings.load(self.flags)
-        # models are looked up far below this layer: they read the same variables
-        if loaded.offline:
-            os.environ["MMSEARCH_OFFLINE"] = "1"
-        for name, value in (("MODEL_DIR", loaded.model_dir), ("TOKEN", loaded.token)):
+        # models are looked up far below this layer, where settings are read again: flags must be seen there
+        for name, value in zip(_VARIABLES, (loaded.model_dir, "1" if loaded.offline else None), strict=True):
             if value:
-                os.environ[f"MMSEARCH_{name}"] = value
+                os.environ[name] = value
         return loaded
 
     @cached_property
@@ -98,6 +99,9 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         app.flags[str(param.name)] = value
 
 
+_SHARED = ("collection", "model_dir", "offline", "quiet", "debug", "help")
+
+
 def _common() -> list[click.Parameter]:
     """The options that may stand before or behind any command."""
     option: dict[str, Any] = {"expose_value": False, "callback": _keep}
@@ -118,6 +122,18 @@ class Command(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_common())
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                (common if not param.expose_value and param.name in _SHARED else own).append(record)
+        for title, records in (("Options", own), ("Options of every command", common)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 class Commands(click.Group):
@@ -184,6 +200,18 @@ def program() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code comes back. Called by the ``mmsearch`` script."""
     arguments = list(sys.argv[1:] if args is None else args)
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    try:
+        return _guarded(arguments)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _guarded(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -207,9 +235,12 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def report(error: Exception) -> int:
     """Say in at most three lines what went wrong and what to do next. Returns the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return USAGE
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "mmsearch"
-        _lines(error.format_message(), f"{command} --help")
+        _lines(error.format_message(), f"see {command} --help")
         return USAGE
     if isinstance(error, click.ClickException):
         _lines(error.format_message(), None)

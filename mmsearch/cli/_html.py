@@ -67,7 +67,7 @@ def page(collection: Collection, hits: Hits, query: Query) -> str:
         asked="\n".join(_asked(query)),
         facts=_text(f"{count(len(hits), 'result')} of {count(hits.candidates, 'candidate')}, {exact}"),
         body=f'<ol class="grid">\n{cards}\n</ol>' if hits else '<p class="none">Nothing was found.</p>',
-        footer=_text(f"{collection.path} · model {collection.info.model} · {time.strftime('%d %B %Y')}"),
+        footer=_text(f"{collection.path.absolute()} · model {collection.info.model} · {time.strftime('%d %B %Y')}"),
     )
 
 

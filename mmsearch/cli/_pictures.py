@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import InputError
 from mmsearch.types import Kind
@@ -42,18 +42,33 @@ def show(app: App, collection: Collection, hits: Sequence[Hit]) -> None:
         _table.hits(hits)
         return
     from PIL import Image as Pillow
+    from rich.console import Console
     from rich.text import Text
-    from textual_image.renderable import Image
 
-    out = _table.console()
+    picture_of = _renderable()
+    out = Console(highlight=False, no_color=False)  # a picture is its colours, whatever NO_COLOR says of the rest
     for hit in hits:
         data = thumbnail(hit, size=384)
         if data is not None:
             with Pillow.open(io.BytesIO(data)) as picture:
                 picture.load()
-            out.print(Image(picture, width="auto", height=ROWS))
+            out.print(picture_of(picture, width="auto", height=ROWS))
         label = _table.local(hit.path) if hit.path else printable(hit.id)
         line = Text.assemble((f"{hit.rank:>3} ", "dim"), (f"{hit.score:.3f}  ", "cyan"), (label, "bold"))
         if hit.text:
             line.append(f"  {excerpt(hit.text)}")
         out.print(line, overflow="ellipsis", no_wrap=True)
+
+
+def _renderable() -> Any:
+    """textual-image's class for this terminal. Its import asks the terminal what it can, and reads the answer."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        from textual_image.renderable import Image
+
+        return Image
+    out, sys.__stdout__ = sys.__stdout__, None  # type: ignore[misc]  # no keyboard, no answer: do not ask
+    try:
+        from textual_image.renderable import HalfcellImage
+    finally:
+        sys.__stdout__ = out  # type: ignore[misc]
+    return HalfcellImage

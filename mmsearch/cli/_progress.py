@@ -22,10 +22,11 @@ def shown(app: App, title: str) -> Iterator[ProgressFn | None]:
         return
     from rich import progress as bars
 
+    bar_width = min(24, app.err.width // 5)
     columns = (
         bars.SpinnerColumn(),
         bars.TextColumn("{task.fields[stage]}", style="bold"),
-        bars.BarColumn(bar_width=24),
+        bars.BarColumn(bar_width),
         bars.TextColumn("{task.fields[numbers]}", style="cyan"),
         bars.TextColumn("{task.fields[tail]}", style="dim"),
     )
@@ -33,8 +34,9 @@ def shown(app: App, title: str) -> Iterator[ProgressFn | None]:
         task = bar.add_task(title, total=None, stage="scan", numbers="", tail="")
 
         def update(at: Progress) -> None:
-            bar.update(task, completed=at.done, total=at.total, stage=printable(at.stage), numbers=numbers(at),
-                       tail=tail(at))
+            stage, number = printable(at.stage), numbers(at)
+            room = app.err.width - bar_width - len(stage) - len(number) - 6  # the spinner, and a blank between columns
+            bar.update(task, completed=at.done, total=at.total, stage=stage, numbers=number, tail=tail(at, room))
 
         yield update
 
@@ -44,8 +46,8 @@ def numbers(at: Progress) -> str:
     return count(at.done, "file") if at.total is None else f"{at.done:,}/{at.total:,}"
 
 
-def tail(at: Progress) -> str:
-    """Rate, time left, what was skipped, and which stage the others wait for."""
+def tail(at: Progress, room: int = 200) -> str:
+    """Rate, time left, what was skipped, which stage the others wait for: as much of it as there is room for."""
     parts = []
     if at.rate > 0:
         parts.append(f"{at.rate:,.0f}/s" if at.rate >= 10 else f"{at.rate:.1f}/s")
@@ -53,18 +55,18 @@ def tail(at: Progress) -> str:
             parts.append(f"{duration((at.total - at.done) / at.rate)} left")
     if at.skipped:
         parts.append(f"{at.skipped:,} skipped")
-    slow = bottleneck(at)
-    if slow:
-        parts.append(slow)
+    parts += bottleneck(at)
+    while parts and len(" · ".join(parts)) > room:
+        parts.pop()
     return " · ".join(parts)
 
 
-def bottleneck(at: Progress) -> str:
+def bottleneck(at: Progress) -> list[str]:
     """Who is waited for: the waits say what share of its time each side stood idle."""
     if not at.waits:
-        return ""
+        return []
     waiting, share = max(at.waits.items(), key=lambda pair: pair[1])
     if share < 0.05:
-        return "balanced"
-    other = "decode" if waiting.startswith("encod") else "encode"
-    return f"limited by {other} ({share:.0%} waiting)"
+        return ["decode and encode are in balance"]
+    slow = "decode" if waiting == "encode" else "encode"
+    return [f"{slow} is the bottleneck", f"{waiting} waits {share:.0%}"]

@@ -122,8 +122,6 @@ def _cropped(terms: Sequence[Term], crop: str) -> list[Term]:
 
 def crop_image(source: str | bytes, crop: str) -> Image:
     """The part ``X,Y,W,H`` of an image, in pixels of the upright image or, if none exceeds 1, in fractions of it."""
-    from mmsearch import images
-
     try:
         numbers = [float(part) for part in crop.split(",")]
         left, top, width, height = numbers
@@ -131,8 +129,7 @@ def crop_image(source: str | bytes, crop: str) -> Image:
             raise ValueError(crop)
     except ValueError:
         raise click.UsageError(f"--crop takes four numbers X,Y,W,H, not {crop!r}") from None
-    data = images.read_file(source) if isinstance(source, str) else source
-    picture, _ = images.open_image(data)
+    picture = _opened(source)
     if max(numbers) <= 1:
         left, width = left * picture.width, width * picture.width
         top, height = top * picture.height, height * picture.height
@@ -162,12 +159,21 @@ def parameters(pairs: Sequence[str]) -> dict[str, str | float | bool | None]:
 
 def named(error: InputError, query: Query) -> InputError:
     """The error of a query's picture, with the picture's name."""
+    for term in query.terms:
+        if term.what == "image" and isinstance(term.value, str | bytes):
+            try:
+                _opened(term.value)
+            except InputError as found:
+                return found
+    return error
+
+
+def _opened(source: str | bytes) -> Image:
+    """The upright picture; an error says which it is of."""
     from mmsearch import images
 
-    for term in query.terms:
-        if term.what == "image" and isinstance(term.value, str):
-            try:
-                images.open_image(images.read_file(term.value))
-            except InputError as found:
-                return InputError(found.reason, f"the picture {term.value}: {found.message}", hint=found.hint)
-    return error
+    try:
+        return images.open_image(images.read_file(source) if isinstance(source, str) else source)[0]
+    except InputError as error:
+        name = source if isinstance(source, str) else "on stdin"
+        raise InputError(error.reason, f"the picture {name}: {error.message}", hint=error.hint) from error

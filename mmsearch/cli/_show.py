@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--kind", type=click.Choice(["image", "text", "any"]),
-                 help="What to find: images (default where there are any), texts, or both fused by rank."),
-    click.option("-k", "--top", "k", type=click.IntRange(1), default=10, show_default=True, metavar="N",
+    click.option("-k", "-t", "--top", "k", type=click.IntRange(1), default=10, show_default=True, metavar="N",
                  help="How many results."),
     click.option("--offset", type=click.IntRange(0), default=0, metavar="N", help="Leave out the first N results."),
     click.option("--where", metavar="CONDITION", help="Only items for which this holds, as in SQL: "
@@ -36,12 +34,18 @@ _OPTIONS = (
 )
 
 
-def search_options(function: F) -> F:
-    """Adds what every command that searches takes."""
-    function = _output.formats("paths", "print0", "json", "jsonl", "csv", "preview")(function)
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+def search_options(*, kind: str) -> Callable[[F], F]:
+    """Adds what every command that searches takes; ``kind`` says what is found by default."""
+
+    def decorate(function: F) -> F:
+        function = _output.formats("paths", "print0", "json", "jsonl", "csv", "preview")(function)
+        for option in reversed(_OPTIONS):
+            function = option(function)
+        kinds = click.Choice(["image", "text", "any"])
+        text = f"What to find: images, texts, or both fused by rank (default: {kind})."
+        return click.option("--kind", type=kinds, help=text)(function)
+
+    return decorate
 
 
 def show(app: App, collection: Collection, hits: Hits, query: Query, *, form: str | None, html: str | None,

@@ -16,12 +16,21 @@ if TYPE_CHECKING:
     from mmsearch.protocols import Source
 
 
+ROLES = ("image", "text", "id", "group")
+"""What a manifest's columns can be; all others become meta."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The options of ``index`` that say what to read. ``captions`` is ``sidecar`` or the path of a COCO file."""
+    """The options of ``index`` that say what to read.
+
+    ``captions`` holds ``sidecar``, or the path of a COCO file, whose images then lie in the one folder of ``paths``;
+    ``columns`` holds ``ROLE=NAME`` for manifests.
+    """
 
     paths: tuple[str, ...] = ()
     manifests: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
     files_from: str | None = None
     null: bool = False
@@ -36,10 +45,13 @@ def build(wanted: Wanted, roots: Sequence[str]) -> Iterator[tuple[str, Source]]:
 
     A file below a known root is read as a part of that root, so that it gets the same id as before.
     """
-    from mmsearch.sources import FileList, Folder
+    from mmsearch.sources import CocoCaptions, FileList, Folder, Manifest
 
     files: list[str] = []
-    for path in wanted.paths:
+    coco = [path for path in wanted.captions if path != "sidecar"]
+    for path in coco:
+        yield path, CocoCaptions(os.path.expanduser(path), images=wanted.paths[0] if wanted.paths else None)
+    for path in () if coco else wanted.paths:
         full = os.path.abspath(os.path.expanduser(path))
         if not os.path.isdir(full):
             files.append(full)
@@ -59,16 +71,9 @@ def build(wanted: Wanted, roots: Sequence[str]) -> Iterator[tuple[str, Source]]:
         by_root.setdefault(_root_of(os.path.dirname(name), roots), []).append(name)
     for root, names in by_root.items():
         yield names[0] if len(names) == 1 else f"{len(names):,} files", FileList(names, root=root)
-    if wanted.manifests:
-        from mmsearch.sources.manifest import Manifest
-
-        for path in wanted.manifests:
-            yield path, Manifest(path)
-    for path in wanted.captions:
-        if path != "sidecar":
-            from mmsearch.sources.coco import CocoCaptions
-
-            yield path, CocoCaptions(path)
+    columns = dict(column.split("=", 1) for column in wanted.columns)
+    for path in wanted.manifests:
+        yield path, Manifest(os.path.expanduser(path), **columns)
 
 
 def check(wanted: Wanted) -> None:
@@ -79,6 +84,12 @@ def check(wanted: Wanted) -> None:
         raise click.UsageError("-0 says how --files-from is read, and that was not given")
     if "sidecar" in wanted.captions and not any(map(os.path.isdir, map(os.path.expanduser, wanted.paths))):
         raise click.UsageError("--captions sidecar looks beside the images of a folder, and no folder was given")
+    if set(wanted.captions) - {"sidecar"} and (len(wanted.paths) > 1 or not all(map(os.path.isdir, wanted.paths))):
+        raise click.UsageError("with --captions FILE, PATH is the one folder that its images lie in")
+    for column in wanted.columns:
+        if not wanted.manifests or column.partition("=")[0] not in ROLES or not column.partition("=")[2]:
+            raise click.UsageError(f"--column goes with --manifest and takes ROLE=NAME (roles: {', '.join(ROLES)}), "
+                                   f"not {column!r}")
     for path in wanted.paths:
         if not os.path.exists(os.path.expanduser(path)):
             raise click.UsageError(f"there is no file or folder {path!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mmsearch.cli._text import excerpt, printable, shorten
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mmsearch.types import Hit
 
 _ENDLESS = 100_000
+GAP = 2
+"""Blanks between columns."""
 
 
 def console() -> Console:
@@ -29,18 +31,26 @@ def console() -> Console:
     return made
 
 
-def plain(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-    """A table of short texts; ``right`` names the columns of numbers. The last column is cut to the width."""
+def plain(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), path: str = "") -> None:
+    """A table of texts. ``right`` names the columns of numbers.
+
+    On a narrow terminal the column named by ``path`` is cut in the middle and the last one goes over several lines; the
+    others stay whole.
+    """
     from rich.text import Text
 
     out = console()
+    cells = [[printable(cell) for cell in row] for row in rows]
+    wants = {name: max(_cells(name), *(_cells(row[at]) for row in cells)) for at, name in enumerate(columns)}
+    elastic = {name: wants.pop(name) for name in (path, columns[-1]) if name in wants}
+    widths = wants | _share(_room(out, wants.values(), len(columns)), elastic)
     table = _table(out)
     for name in columns:
-        last = name == columns[-1]
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=True, overflow="ellipsis",
-                         ratio=None, min_width=8 if last else None)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_column(name, justify="right" if name in right else "left", min_width=min(widths[name], out.width),
+                         overflow="fold", no_wrap=name != columns[-1])
+    for row in cells:
+        named = zip(columns, row, strict=True)
+        table.add_row(*(Text(shorten(cell, widths[name]) if name == path else cell) for name, cell in named))
     _print(out, table)
 
 
@@ -87,8 +97,9 @@ def hits(found: Sequence[Hit]) -> None:
         "kind": len(kinds) > 1,
         "id": any(ids),
     }
-    room = out.width - 13 - 7 * shown["kind"] - 11 * shown["relevance"]
-    wide = _share(room, {"item": max(map(_cells, items)), "id": max(map(_cells, ids))})
+    fixed = [len(str(found[-1].rank)), 6, *([9] if shown["relevance"] else []), *([5] if shown["kind"] else [])]
+    wants = {"item": max(map(_cells, items))} | ({"id": min(max(map(_cells, ids)), max(16, out.width // 4))} if shown["id"] else {})
+    wide = _share(_room(out, fixed, len(fixed) + len(wants)), wants)
     table = _table(out)
     table.add_column("#", justify="right", style="dim")
     table.add_column("score", justify="right", style="cyan")
@@ -101,7 +112,7 @@ def hits(found: Sequence[Hit]) -> None:
         if not is_text:
             main.stylize("dim", 0, main.plain.rfind("/") + 1)
         row = {"relevance": Text("" if hit.relevance is None else f"{hit.relevance:.2f}"), "kind": Text(str(hit.kind)),
-               "item": main, "id": Text(shorten(id, wide["id"]))}
+               "item": main, "id": Text(shorten(id, wide.get("id", 0)))}
         table.add_row(str(hit.rank), f"{hit.score:.3f}", *(row[cell] for cell in row if shown.get(cell, True)))
     _print(out, table)
 
@@ -125,7 +136,13 @@ def _table(out: Console) -> Table:
     from rich.table import Table
 
     head = box.SIMPLE_HEAD if out.is_terminal else None
-    return Table(box=head, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    gap = GAP - 1 if head else GAP  # a box has a blank of its own between columns
+    return Table(box=head, pad_edge=False, show_edge=False, header_style="bold", padding=(0, gap, 0, 0))
+
+
+def _room(out: Console, fixed: Iterable[int], columns: int) -> int:
+    """What is left of the width for the columns that can shrink."""
+    return out.width - sum(fixed) - GAP * (columns - 1)
 
 
 def _print(out: Console, table: Table) -> None:
@@ -149,5 +166,6 @@ def _share(room: int, wants: dict[str, int]) -> dict[str, int]:
     """Divide the width: who needs less than an equal share gets all it needs, the others share the rest."""
     widths: dict[str, int] = {}
     for name, want in sorted(wants.items(), key=lambda pair: pair[1]):
-        widths[name] = min(want, max((room - sum(widths.values()) - 2 * len(wants)) // (len(wants) - len(widths)), 8))
+        equal = (room - sum(widths.values())) // (len(wants) - len(widths))
+        widths[name] = min(want, max(equal, 8))
     return widths

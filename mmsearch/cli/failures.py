@@ -35,6 +35,6 @@ def command(app: App, *, reason: str | None, exit_code: bool, form: str | None) 
 
         _table.plain(("reason", "path", "detail"), [
             (failure.reason, _table.local(path), failure.detail) for failure, path in zip(found, paths, strict=True)
-        ])
+        ], path="path")
         app.say(f"{count(len(found), 'file')} skipped")
     return FAILED if exit_code and found else OK

@@ -26,8 +26,11 @@ NAMED = 10
 @click.command(cls=Command, short_help="Bring the collection up to date with your files.")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--manifest", "manifests", multiple=True, metavar="FILE", help="A CSV, JSONL or Parquet file of items.")
+@click.option("--column", "columns", multiple=True, metavar="ROLE=NAME",
+              help="Which column of a manifest is image, text, id or group, where its name does not tell.")
 @click.option("--captions", multiple=True, metavar="FILE|sidecar",
-              help="Captions: a COCO JSON file, or 'sidecar' for cat.txt or cat.json beside cat.jpg.")
+              help="'sidecar': captions are in cat.txt or cat.json beside cat.jpg. FILE: a COCO JSON of images and "
+              "captions; PATH is then the folder of its images, if that is not found beside it.")
 @click.option("--files-from", metavar="FILE|-", help="Index the files named in FILE or on stdin, one a line.")
 @click.option("-0", "null", is_flag=True, help="--files-from has names that are ended by NUL bytes.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only files that match (as in .gitignore; repeatable).")
@@ -58,13 +61,16 @@ def command(app: App, /, paths: tuple[str, ...], *, model: str | None, device: s
     Only what is new or changed is read; what is gone is removed. Files that cannot be used are skipped and listed by
     "mmsearch failures". An interrupted run loses nothing that was done: the next one goes on from there.
 
+    The collection is the one of -c, else MMSEARCH_COLLECTION, else the nearest folder .mmsearch upward (make one to have
+    a collection beside your files), else your own.
+
     \b
       mmsearch index ~/photos
       mmsearch index ~/photos --captions sidecar --exclude 'raw/'
       mmsearch index --manifest products.csv -c ./shop
       find . -name '*.jpg' -print0 | mmsearch index --files-from - -0
     """
-    names = ("manifests", "captions", "files_from", "null", "include", "exclude", "hidden", "follow_symlinks")
+    names = ("manifests", "columns", "captions", "files_from", "null", "include", "exclude", "hidden", "follow_symlinks")
     wanted = _sources.Wanted(paths=paths, **{name: options.pop(name) for name in names})
     _sources.check(wanted)
     batch = options.pop("batch_size")
@@ -111,8 +117,8 @@ def _default_model(app: App) -> str:
 
     name: str = models.default_model()
     if name == "mini":
-        app.say("no model was named and 'base' is not on this machine: using the small built-in 'mini' "
-                "(mmsearch models list shows better ones)")
+        app.say("no model was named and 'base' is not on this machine: using 'mini', which is built in and small "
+                "(for better results: mmsearch models pull base, then make a new collection)")
     return name
 
 
@@ -126,6 +132,8 @@ def _run(app: App, collection: Collection, wanted: _sources.Wanted, limits: dict
             report = collection.sync(source, progress=progress, options=IngestOptions(**limits), **options)
         _say(app, title, report)
         reports.append((title, report))
+    if not reports:
+        app.say("the list of files is empty: nothing to index")
     return reports
 
 
@@ -134,6 +142,8 @@ def _say(app: App, title: str, report: IngestReport) -> None:
             if getattr(report, word)]
     if report.skipped:
         done.append(f"{len(report.skipped):,} skipped")
+    if report.skipped_before:
+        done.append(f"{report.skipped_before:,} skipped as before")
     would = "would be: " if report.dry_run else ""
     slow = f" (limited by {report.bottleneck})" if report.bottleneck and report.seconds > 5 else ""
     app.say(f"{title}: {would}{', '.join(done) or 'nothing found'} in {duration(report.seconds)}{slow}")
@@ -152,7 +162,7 @@ def _detail(failure: Failure) -> str:
 
 
 def _finish(app: App, reports: list[tuple[str, IngestReport]], *, as_json: bool, strict: bool) -> int:
-    skipped = sum(len(report.skipped) for _, report in reports)
+    skipped = sum(len(report.skipped) + report.skipped_before for _, report in reports)
     if as_json:
         from mmsearch.cli import _output
 

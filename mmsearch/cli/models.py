@@ -85,17 +85,19 @@ def info(app: App, *, name: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
+@click.option("--token", metavar="TOKEN", help="The access token of the hub; better kept in MMSEARCH_TOKEN.")
 @pass_app
-def pull(app: App, *, name: str) -> None:
-    """Download a model, unless it is here already."""
+def pull(app: App, *, name: str, token: str | None) -> None:
+    """Download a model, unless it is here already. No other command downloads anything."""
     from mmsearch import models
 
-    offline = app.settings.offline
+    app.flags["token"] = token
+    chosen = app.settings
     if models.info(name).on_disk:
         app.say(f"{name} is here already")
         return
     with _progress(app) as progress:
-        found = models.pull(name, progress=progress, offline=offline)
+        found = models.pull(name, progress=progress, offline=chosen.offline, token=chosen.token)
     app.say(f"{name} is at {found.path} ({size(found.bytes or 0)})")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--unlike", multiple=True, metavar="ID", help="Move away from an item of the collection.")
 @click.option("--crop", metavar="X,Y,W,H", help="Use this part of the picture: pixels, or fractions from 0 to 1.")
 @click.option("--device", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")
-@search_options
+@search_options(kind="images where there are any, else texts")
 @pass_app
 def command(app: App, /, *, text: tuple[str, ...], device: str | None, form: str | None, **options: Any) -> int:
     """Search by words, pictures, items of the collection, and sums of these.
@@ -48,11 +48,11 @@ def command(app: App, /, *, text: tuple[str, ...], device: str | None, form: str
     chosen = {name: options.pop(name) for name in ("html", "open_best", "explain")}
     exit_code = options.pop("exit_code")
     with app.open() as collection:
-        _say_age(app, collection)
         try:
             hits = collection.search(query, params=params, **options)
         except InputError as error:
             raise _query.named(error, query) from error
+        _say_age(app, collection)
         show(app, collection, hits, query, form=form, **chosen)
     return FAILED if exit_code and not hits else OK
 

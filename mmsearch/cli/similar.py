@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, short_help="Show what is most like one item.")
 @click.argument("item", metavar="ID|PATH")
-@search_options
+@search_options(kind="the kind of the item")
 @pass_app
 def command(app: App, /, *, item: str, form: str | None, **options: Any) -> int:
     """Show what is most like one item of the collection; the model is not needed for it.

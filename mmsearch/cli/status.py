@@ -13,7 +13,7 @@ from mmsearch.cli._app import App, Command, pass_app
 from mmsearch.cli._text import count, duration, size
 
 if TYPE_CHECKING:
-    from mmsearch.collection import Status
+    from mmsearch.status import Status
 
 
 @click.command(cls=Command, short_help="Say what the collection holds.")
@@ -27,11 +27,11 @@ def command(app: App, *, as_json: bool) -> None:
         fields = asdict(status)
         _output.dump({"v": _output.VERSION, **fields, "path": str(status.path)})
         return
-    from mmsearch.cli._table import details, local
+    from mmsearch.cli._table import details
 
     info = status.info
     rows = [
-        ("collection", f"{local(str(status.path))} ({app.place.how})"),
+        ("collection", f"{status.path.absolute()} ({app.place.how})"),
         ("holds", f"{count(status.images, 'image')}, {count(status.texts, 'text')}"),
         ("skipped", f"{count(status.failures, 'file')} (mmsearch failures)" if status.failures else "nothing"),
         ("changed", when(status.updated, time.time())),
@@ -40,7 +40,7 @@ def command(app: App, *, as_json: bool) -> None:
         ("on disk", f"{size(status.bytes)}, format {info.format_version}, made {info.created[:10]} "
                     f"by mmsearch {info.mmsearch_version}"),
     ]
-    rows += [("root" if not at else "", f"{name}  {local(path)}")
+    rows += [("roots" if not at else "", f"{name}  {path}")
              for at, (name, path) in enumerate(sorted(status.roots.items()))]
     details(rows)
 

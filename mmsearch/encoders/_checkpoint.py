@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +25,7 @@ from mmsearch.encoders import _hub
 from mmsearch.encoders._identity import Preprocessing
 from mmsearch.errors import ModelCorrupt, ModelNotFound, UsageError
 
-__all__ = ["Checkpoint", "architectures", "find", "read_architecture", "read_config"]
+__all__ = ["Checkpoint", "absolute", "architectures", "find", "read_architecture", "read_config"]
 
 CONFIG = "open_clip_config.json"
 _FOLDER_WEIGHTS = (  # in the order in which open_clip itself chooses
@@ -63,7 +64,7 @@ def find(name: str, *, model_dir: Path | None = None, allow_pickle: bool = False
     if name == "mini":
         found = _folder("mini", Path(__file__).parent / "mini")
     elif name.startswith("local-dir:"):
-        folder = Path(name.removeprefix("local-dir:")).expanduser().absolute()
+        folder = absolute(name.removeprefix("local-dir:"))
         found = _folder(f"local-dir:{folder}", folder)
     elif name.startswith("hf-hub:"):
         found = _hub_repo(name, model_dir)
@@ -104,6 +105,11 @@ def architectures() -> dict[str, Path]:
     return {path.stem: path for path in sorted((Path(package.origin).parent / "model_configs").glob("*.json"))}
 
 
+def absolute(path: str | Path) -> Path:
+    """The same path from any folder; links stay as they are."""
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
 def _folder(name: str, folder: Path) -> Checkpoint:
     model_cfg, preprocess_cfg = read_config(folder)
     found = (path for pattern in _FOLDER_WEIGHTS for path in sorted(folder.glob(pattern)))
@@ -125,7 +131,7 @@ def _hub_repo(name: str, model_dir: Path | None) -> Checkpoint:
 
 def _file(name: str) -> Checkpoint:
     arch, _, rest = name.partition(":")
-    arch, weights = arch.replace("/", "-"), Path(rest).expanduser().absolute()
+    arch, weights = arch.replace("/", "-"), absolute(rest)
     model_cfg = read_architecture(arch)
     if not weights.is_file():
         raise ModelNotFound(f"there is no weights file {weights}", hint="check the path after the colon")
@@ -145,7 +151,8 @@ def _tag(name: str, model_dir: Path | None) -> Checkpoint:
     if weights is None:
         raise _not_here(f"{arch}/{tag_name}")
     preprocessing = Preprocessing.of(model_cfg, row["preprocess"])
-    quick_gelu = row["quick_gelu"] and not model_cfg.get("quick_gelu", False)
+    quick_gelu = row["quick_gelu"] or model_cfg.get("quick_gelu", False)  # some architectures lack what a tag needs
+    model_cfg["quick_gelu"] = quick_gelu
     return Checkpoint(f"{arch}/{tag_name}", arch, str(weights), weights, model_cfg, preprocessing, quick_gelu)
 
 

@@ -52,11 +52,15 @@ def tag(arch: str, name: str) -> Tag | None:
             "repo": repo,
             "file": file,
             "url": row.get("url", ""),
-            "preprocess": {key: row[key] for key in _PREPROCESS if key in row},
+            "preprocess": {key: _plain(row[key]) for key in _PREPROCESS if key in row},
             "quick_gelu": bool(row.get("quick_gelu", False)),
         }
         remember(key, known)
     return known
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def files_of(row: Tag) -> tuple[str, ...]:

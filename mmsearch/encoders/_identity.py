@@ -1,8 +1,9 @@
 """What makes two encoders the same: the fingerprint, and the preprocessing that is a part of it.
 
-A fingerprint is a SHA-256 over four things: the content of the weights as published (one file's SHA-256), the image
-preprocessing, the tokenizer, and the *precision class*. Encoders with equal fingerprints give vectors that may be
-compared, so a collection may be filled by one and asked by the other.
+A fingerprint is a SHA-256 over five things: the content of the weights as published (one file's SHA-256), how the
+towers use them (activation, pooling, masks, heads), the image preprocessing, the tokenizer, and the *precision class*.
+Encoders with equal fingerprints give vectors that may be compared, so a collection may be filled by one and asked by
+the other.
 
 The precision class is not the arithmetic. Every encoder here proves, on a probe batch, that its rows have a cosine of
 at least 0.999 to those of the fp32 model, or else refuses to run in that arithmetic. fp32, bf16 and fp16 that passed,
@@ -24,7 +25,7 @@ from mmsearch.errors import ModelCorrupt
 if TYPE_CHECKING:
     from mmsearch.preprocess import Preprocess
 
-__all__ = ["MIN_PARITY", "PARITY", "Preprocessing", "fingerprint"]
+__all__ = ["MIN_PARITY", "PARITY", "Preprocessing", "behaviour", "fingerprint"]
 
 PARITY = "cosine>=0.999 to fp32"
 """The precision class of fp32 and of whatever was proved close to it."""
@@ -110,15 +111,69 @@ def _triple(value: Any) -> tuple[float, float, float]:
     return float(first), float(second), float(third)
 
 
-def fingerprint(*, weights: str, preprocessing: Preprocessing, tokenizer: str, precision: str = PARITY) -> str:
+_TOWER: dict[str, Any] = {  # open_clip's defaults; what the weights' shapes already tell is left out
+    "pool_type": None,
+    "act_kwargs": {},
+    "norm_kwargs": {},
+    "final_ln_after_pool": False,
+    "scaled_cosine_attn": False,
+}
+_VISION: dict[str, Any] = {
+    **_TOWER,
+    "head_width": 64,
+    "attentional_pool": False,
+    "attn_pooler_heads": 8,
+    "no_ln_pre": False,
+    "pos_embed_type": "learnable",
+    "timm_model_name": None,
+    "timm_pool": "avg",
+    "timm_proj": "linear",
+}
+_TEXT: dict[str, Any] = {
+    **_TOWER,
+    "heads": 8,
+    "no_causal_mask": False,
+    "use_pad_mask": False,
+    "correct_cls_mask": False,
+    "embed_cls": False,
+    "pad_id": 0,
+    "eos_id": 2,
+    "proj_type": "linear",
+    "hf_model_name": None,
+    "hf_proj_type": "mlp",
+    "hf_pooler_type": "mean_pooler",
+}
+
+
+def behaviour(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """What changes the result of the same weights, where it differs from open_clip's default.
+
+    Only named keys count, and defaults do not: a later open_clip that writes its defaults out, or adds keys for
+    training, must not make every collection look as if it were of another model.
+    """
+    parts = (("", {"quick_gelu": False}, model_cfg),
+             ("vision.", _VISION, model_cfg.get("vision_cfg", {})),
+             ("text.", _TEXT, model_cfg.get("text_cfg", {})))  # fmt: skip
+    return {
+        f"{prefix}{key}": given[key]
+        for prefix, defaults, given in parts
+        for key, default in defaults.items()
+        if key in given and given[key] is not None and given[key] != default
+    }
+
+
+def fingerprint(
+    *, weights: str, model_cfg: Mapping[str, Any], preprocessing: Preprocessing, tokenizer: str, precision: str = PARITY
+) -> str:
     """Hex SHA-256 that names an embedding space.
 
-    ``weights`` is the SHA-256 of the published weights file (the ONNX twin records it), ``tokenizer`` an identity such
-    as ``clip-bpe:<sha256 of the merges>:77``, ``precision`` the class, not the arithmetic.
+    ``weights`` is the SHA-256 of the published weights file (the ONNX twin records it), ``model_cfg`` open_clip's,
+    ``tokenizer`` an identity such as ``clip-bpe:all:77``, ``precision`` the class, not the arithmetic.
     """
     parts = {
         "v": 1,
         "weights": weights,
+        "behaviour": behaviour(model_cfg),
         "preprocessing": preprocessing.canonical(),
         "tokenizer": tokenizer,
         "precision": precision,

@@ -1,6 +1,6 @@
 """A loaded open_clip model: built, proved on a probe batch, and run. The module that imports torch and open_clip.
 
-Two things are proved rather than believed, and remembered by the weights' hash: that cutting texts to their real length
+Two things are proved rather than believed, and remembered by the fingerprint: that cutting texts to their real length
 changes nothing (for a causal tower that pools the end symbol), and that low precision stays close to fp32.
 """
 
@@ -76,19 +76,19 @@ class Towers:
 
 
 def load(
-    checkpoint: Checkpoint, tokenizer: Tokenizer, *, weights: str, device: torch.device, precision: str
+    checkpoint: Checkpoint, tokenizer: Tokenizer, *, identity: str, device: torch.device, precision: str
 ) -> Towers:
-    """Read the weights and prove what may be done with them; ``weights`` is their SHA-256. Seconds.
+    """Read the weights and prove what may be done with them; ``identity`` is the fingerprint. Seconds.
 
     Raises :class:`ModelCorrupt`, and :class:`ModelError` where a precision that was asked for is too far from fp32.
     """
     dtype = pick_dtype(precision, device)
     model = build(checkpoint).to(device)
-    cut = _prove_cut(model, tokenizer, device, f"cut {weights} {tokenizer.identity} {_versions()}")
+    cut = _prove_cut(model, tokenizer, device, f"cut {identity} {_versions()}")
     towers = Towers(model, device, torch.float32, checkpoint.preprocessing, tokenizer, cut)
     if dtype is torch.float32:
         return towers
-    key = f"parity {weights} {dtype} {_machine(device)} {_versions()}"
+    key = f"parity {identity} {dtype} {_machine(device)} {_versions()}"
     parity: float | None = recall(key)
     reference = _probe(towers) if parity is None else None
     if parity is None or parity >= MIN_PARITY:
@@ -105,7 +105,7 @@ def load(
             f"{precision} changes what {checkpoint.name} sees (cosine {parity:.4f} to fp32)",
             hint="use precision='fp32'",
         )
-    cut = _prove_cut(model, tokenizer, device, f"cut {weights} {tokenizer.identity} {_versions()}")
+    cut = _prove_cut(model, tokenizer, device, f"cut {identity} {_versions()}")
     return Towers(model, device, torch.float32, checkpoint.preprocessing, tokenizer, cut)
 
 

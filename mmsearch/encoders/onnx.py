@@ -13,13 +13,13 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders._batches import Batches
-from mmsearch.encoders._checkpoint import read_config
+from mmsearch.encoders._checkpoint import absolute, read_config
 from mmsearch.encoders._facts import file_sha256
 from mmsearch.encoders._identity import Preprocessing, fingerprint
 from mmsearch.encoders._tokenize import Tokenizer, pad, tokenizer_for
@@ -27,10 +27,7 @@ from mmsearch.errors import ModelCorrupt, ModelNotFound, UsageError
 from mmsearch.protocols import EncoderSpec, ImagePreparer
 from mmsearch.types import Vectors
 
-if TYPE_CHECKING:
-    from mmsearch.encoders.openclip import OpenClipEncoder
-
-__all__ = ["FORMAT", "OnnxEncoder", "export_onnx", "mini"]
+__all__ = ["CONFIG", "DESCRIPTIONS", "FORMAT", "MINI", "OnnxEncoder", "mini"]
 
 FORMAT = 1
 DESCRIPTIONS = ("encoder.json", "mini.json")
@@ -58,7 +55,7 @@ class OnnxEncoder:
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads are not possible", hint="leave it out, or give 1 or more")
-        self._folder = Path(folder).expanduser().absolute()
+        self._folder = absolute(folder)
         self._name = name or f"onnx:{self._folder}"
         self._threads = threads or _cores()
         self._batches = Batches(batch_size or 32, is_full=_is_out_of_memory)
@@ -159,7 +156,10 @@ class _About:
                 name=name,
                 dim=int(about["dim"]),
                 fingerprint=fingerprint(
-                    weights=weights, preprocessing=self.preprocessing, tokenizer=self.tokenizer.identity
+                    weights=weights,
+                    model_cfg=model_cfg,
+                    preprocessing=self.preprocessing,
+                    tokenizer=self.tokenizer.identity,
                 ),
                 licence=str(about.get("licence", "unknown")),
                 image_size=(self.preprocessing.width, self.preprocessing.height),
@@ -190,17 +190,6 @@ class _About:
 def mini(*, threads: int | None = None, batch_size: int | None = None) -> OnnxEncoder:
     """The built-in model. Its weights are in this package; no network and no torch are needed."""
     return OnnxEncoder(MINI, name="mini", threads=threads, batch_size=batch_size)
-
-
-def export_onnx(encoder: OpenClipEncoder, folder: str | Path) -> Path:
-    """Write an open_clip model as a folder for :class:`OnnxEncoder`, with the same fingerprint. A minute for ViT-B/32.
-
-    Refuses (:class:`ModelError`) what comes out further than a cosine of 0.9999 from torch in fp32, and leaves nothing
-    behind. Needs the extra ``[export]`` (:class:`MissingExtra`).
-    """
-    from mmsearch.encoders._export import export
-
-    return export(encoder, Path(folder).expanduser().absolute())
 
 
 def _read(folder: Path) -> dict[str, Any]:

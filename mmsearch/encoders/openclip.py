@@ -153,6 +153,7 @@ class OpenClipEncoder:
             dim=int(found.model_cfg["embed_dim"]),
             fingerprint=fingerprint(
                 weights=_checked_sha256(found.weights),
+                model_cfg=found.model_cfg,
                 preprocessing=found.preprocessing,
                 tokenizer=self.tokenizer.identity,
             ),
@@ -174,7 +175,7 @@ class OpenClipEncoder:
                 towers = _towers.load(
                     found,
                     self.tokenizer,
-                    weights=file_sha256(found.weights),
+                    identity=spec.fingerprint,
                     device=device,
                     precision=self._precision,
                 )

@@ -34,9 +34,9 @@ Tokenize = Callable[[Sequence[str]], list[list[int]]]
 def clip_tokenizer(*, context_length: int, merges: int | None = None) -> Tokenize:
     """Return a function from texts to lists of ids, each with its start and end symbol, at most `context_length` long.
 
-    Too long a text is cut and keeps its end symbol last, as open_clip does. `merges=None` gives CLIP's whole vocabulary.
-    The largest id is the end symbol's, so a tower that pools at `argmax` finds it. Raises ModelNotFound without an
-    installed open_clip. Cost: 0.1 s once per number of merges, then about 20 us per caption.
+    Too long a text is cut and keeps its end symbol last, as open_clip does; `merges=None` is CLIP's whole vocabulary. The
+    largest id is the end symbol's, so a tower that pools at `argmax` finds it. Raises ModelNotFound without an installed
+    open_clip. Cost: 0.1 s once per number of merges, then about 20 us per caption.
 
     >>> clip_tokenizer(context_length=77)(["a cat"])
     [[49406, 320, 2368, 49407]]

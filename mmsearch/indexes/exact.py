@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class Rows(Protocol):
 class ArrayRows:
     """Rows that lie in memory: ``vids`` ``(n,)`` ascending and ``vectors`` ``(n, dim)``."""
 
-    def __init__(self, vids: Vids, vectors: NDArray[np.floating]) -> None:  # type: ignore[type-arg]
+    def __init__(self, vids: Vids, vectors: NDArray[np.floating[Any]]) -> None:
         self._vids, self._vectors = vids, vectors.astype(np.float16)
 
     def blocks(self, rows: int = 65536) -> Iterator[tuple[Vids, NDArray[np.float16]]]:

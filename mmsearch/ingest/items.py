@@ -105,6 +105,8 @@ class _Held:
 
     def read(self, asset: Asset) -> bytes:
         value = self._items[asset.id].image
+        assert value is not None
+        assert not isinstance(value, str | Path)  # these are located, not read
         return value if isinstance(value, bytes) else _png(value)
 
     def locate(self, asset: Asset) -> str | None:

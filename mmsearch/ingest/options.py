@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mmsearch.images import MAX_MEGAPIXELS
 from mmsearch.loading import Loader
 from mmsearch.protocols import Encoder
 from mmsearch.store import Store, Writer
@@ -32,9 +33,9 @@ class IngestOptions:
 
     def loader(self, encoder: Encoder, *, few: bool = False) -> Loader:
         """The decoders for this encoder; ``few`` items are decoded in this process, which starts at once."""
-        limits = {} if self.max_megapixels is None else {"max_megapixels": self.max_megapixels}
         workers = 0 if few and self.workers is None else self.workers
-        return Loader(encoder.preparer, workers=workers, gps=self.gps, **limits)
+        most = MAX_MEGAPIXELS if self.max_megapixels is None else self.max_megapixels
+        return Loader(encoder.preparer, workers=workers, gps=self.gps, max_megapixels=most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,12 @@ class Rules:
 class Target:
     """Where a run writes, with which encoder, and who hears of it.
 
-    ``encoder`` is a function: an unchanged tree loads no model. ``writer`` is ``None`` for a dry run.
+    ``encoder`` is a function: an unchanged tree loads no model. ``writer`` is ``None`` for a dry run. ``record_root``
+    names the place that items come from, where it is a new one.
     """
 
     store: Store
     writer: Writer | None
     encoder: Callable[[], Encoder]
     progress: ProgressFn | None = None
+    record_root: Callable[[Writer], None] = lambda writer: None

@@ -61,9 +61,7 @@ class Parcel:
         )
 
     def __len__(self) -> int:
-        return (
-            len(self.drafts) + len(self.known_drafts) + len(self.moves) + len(self.touches) + len(self.failures)
-        )
+        return len(self.drafts) + len(self.known_drafts) + len(self.moves) + len(self.touches) + len(self.failures)
 
 
 class Sorter:

@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -296,10 +297,8 @@ class Pipeline:
         except _Stop:
             pass
         except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
-            try:
+            with suppress(_Stop):
                 self._put(out, error)
-            except _Stop:
-                pass
 
     def _put(self, to: queue.Queue[Any], what: Any) -> None:
         while not self._stop.is_set():

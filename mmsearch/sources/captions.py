@@ -3,8 +3,8 @@
 A text file holds one caption on each line. A JSON file holds a string, a list of strings, or an object whose
 ``caption``, ``captions``, ``text`` or ``texts`` is one of these; what else is in the object becomes the image's
 ``meta``. The caption number ``n`` of ``cat.jpg`` is the text item ``cat.jpg#caption-n`` with the image's id as its
-group, which is then the image's group too. Where two images share a sidecar (``cat.jpg``, ``cat.png``), each gets the
-captions.
+group. Each image is in the group of its own id, with or without captions, so that the ingest compares group and meta
+also after a sidecar has gone. Where two images share a sidecar (``cat.jpg``, ``cat.png``), each gets the captions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable, Iterable
 
 from mmsearch.errors import InputError
-from mmsearch.sources.files import MAX_TEXT_BYTES, os_problem, problem, read_regular, suffix
+from mmsearch.files import read_file
+from mmsearch.sources.files import MAX_TEXT_BYTES, os_problem, problem, suffix
 from mmsearch.sources.texts import decode_loosely
 from mmsearch.sources.values import parse_json, strings_of
 from mmsearch.types import Asset, Failure, Json, Kind
@@ -60,8 +61,6 @@ class Captioner:
             for entry in entries
             if (ending := suffix(entry.name)) in (".txt", ".json") and usable(entry)
         }
-        if not sidecars:
-            return assets
         out: list[Asset] = []
         taken: set[str] = set()
         for asset in assets:
@@ -74,7 +73,7 @@ class Captioner:
             found = [sidecars[key] for key in keys if key in sidecars]
             prefix = folder + "/" if folder else ""
             taken.update(prefix + entry.name for entry in found)
-            out += self._with_captions(asset, prefix, found) if found else [asset]
+            out += self._with_captions(asset, prefix, found)
         return [asset for asset in out if asset.text is not None or asset.path not in taken]
 
     def _with_captions(self, image: Asset, prefix: str, found: list[os.DirEntry[str]]) -> list[Asset]:
@@ -84,7 +83,7 @@ class Captioner:
             path = prefix + entry.name
             try:
                 stat = entry.stat()
-                texts, more = parse_sidecar(entry.name, read_regular(self._top + path, limit=MAX_TEXT_BYTES))
+                texts, more = parse_sidecar(entry.name, read_file(self._top + path, max_bytes=MAX_TEXT_BYTES))
             except OSError as error:
                 self._problems.append(os_problem(path, error))
                 continue

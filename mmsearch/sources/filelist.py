@@ -46,8 +46,8 @@ class FileList:
     def __repr__(self) -> str:
         return f"FileList({len(self.paths)} files below {self.root!r})"
 
-    def rooted(self, root: str) -> FileList:
-        """The same files as parts of ``root``, a folder above them: ids and paths are relative to that."""
+    def rooted(self, root: str | os.PathLike[str]) -> FileList:
+        """The same files with paths and ids below another root."""
         return FileList(self.paths, root=root)
 
     def scan(self) -> Iterator[Asset]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from collections.abc import Callable
 from operator import attrgetter
 from typing import TypeVar
 from zlib import crc32
 
-from mmsearch.errors import InputError
+from mmsearch.files import read_file
 from mmsearch.types import Asset, Failure, Kind
 
-_READABLE = ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff .avif"
-_WITH_AN_EXTRA = ".heic .heif .hif .arw .cr2 .cr3 .dng .nef .nrw .orf .pef .raf .rw2 .srw"
+_READABLE = ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm"
+_WITH_AN_EXTRA = ".heic .heif .hif .arw .cr2 .cr3 .crw .dng .mrw .nef .nrw .orf .pef .raf .rw2 .srw .x3f"
 # Pictures to a person, not to the decoders: listed so that the report names them and does not pass over them.
-_NEVER = ".svg .eps .fits .jp2 .jxl .psd"
+_NEVER = ".svg .eps .fits .jxl .psd"
 
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(f"{_READABLE} {_WITH_AN_EXTRA} {_NEVER}".split(), Kind.IMAGE),
@@ -83,7 +82,7 @@ def list_folder(path: str) -> list[os.DirEntry[str]]:
 
 
 def reason_of(error: OSError) -> str:
-    """One stable word for an error of the operating system, the same as :func:`mmsearch.images.read_file` uses."""
+    """One stable word for an error of the operating system, as :func:`mmsearch.files.read_file` uses them."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "vanished"
     if isinstance(error, PermissionError):
@@ -101,36 +100,8 @@ def os_problem(path: str, error: OSError) -> Failure:
     return problem(path, reason_of(error), error.strerror or str(error))
 
 
-def _open_regular(path: str) -> int:
-    # Without O_NONBLOCK, opening a FIFO named cat.jpg waits for a writer for ever.
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise InputError("not_regular", f"{path} is not a regular file")
-    return file
-
-
-def read_regular(path: str, *, limit: int | None = None) -> bytes:
-    """All bytes of a regular file.
-
-    Raises :class:`InputError` with reason ``vanished``, ``permission``, ``not_regular``, ``io_error``, or ``too_large``
-    where the file has more than ``limit`` bytes. Never blocks on a FIFO or a device.
-    """
-
-    def once() -> bytes:
-        with open(_open_regular(path), "rb") as stream:
-            if limit is not None and os.fstat(stream.fileno()).st_size > limit:
-                raise InputError("too_large", f"{path} has more than {limit:,} bytes")
-            return stream.read()
-
-    try:
-        return patiently(once)
-    except OSError as error:
-        raise InputError(reason_of(error), f"{path}: {error.strerror or error}") from error
-
-
 def read_asset(asset: Asset, path: str) -> bytes:
     """The bytes of an asset: of its text where the source has read that already, else of the file at ``path``."""
     if asset.text is not None:
         return asset.text.encode()
-    return read_regular(path, limit=MAX_TEXT_BYTES if asset.kind is Kind.TEXT else None)
+    return read_file(path, max_bytes=MAX_TEXT_BYTES) if asset.kind is Kind.TEXT else read_file(path)

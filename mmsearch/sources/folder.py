@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +11,7 @@ from copy import copy
 from typing import Literal
 
 from mmsearch.errors import InputError, SourceError
+from mmsearch.files import read_file
 from mmsearch.sources.captions import Captioner
 from mmsearch.sources.files import (
     KINDS,
@@ -20,7 +22,6 @@ from mmsearch.sources.files import (
     os_problem,
     problem,
     read_asset,
-    read_regular,
     reason_of,
 )
 from mmsearch.sources.ignore import IGNORE_FILE, Layer, compile_patterns, is_ignored, layer_of
@@ -29,6 +30,8 @@ from mmsearch.types import Asset, Failure, Kind
 __all__ = ["Folder"]
 
 _Entries = list[os.DirEntry[str]]
+_FILE_TYPE = 0o170000
+_FOLDER_OR_LINK = (stat.S_IFDIR, stat.S_IFLNK)
 
 
 class Folder:
@@ -92,6 +95,14 @@ class Folder:
     def __repr__(self) -> str:
         return f"Folder({self.path!r})"
 
+    def rooted(self, root: str | os.PathLike[str]) -> Folder:
+        """The same walk as a part of ``root``, a folder above: only paths, ids and ``scope`` differ."""
+        other = copy(self)
+        other.root = os.path.abspath(root)
+        other.scope = _below(other.path, other.root)
+        other.complete, other.problems = False, []
+        return other
+
     def scan(self) -> Iterator[Asset]:
         """The assets, each folder's files in the order of their names, then its folders.
 
@@ -116,12 +127,6 @@ class Folder:
     def locate(self, asset: Asset) -> str | None:
         """The absolute path of the asset's file; ``None`` for a caption."""
         return self._absolute(asset.path) if asset.text is None else None
-
-    def rooted(self, root: str) -> Folder:
-        """The same folder as a part of ``root``, a folder above it: ids and paths are relative to that."""
-        part = copy(self)
-        part.root, part.scope = root, _below(self.path, root)
-        return part
 
     def _absolute(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}"
@@ -172,17 +177,16 @@ class _Walk:
                 continue
             yield from self._visit(path, entries, layers, stack)
 
-    def _visit(
-        self, path: str, entries: _Entries, layers: Layer, stack: list[tuple[str, Layer]]
-    ) -> Sequence[Asset]:
+    def _visit(self, path: str, entries: _Entries, layers: Layer, stack: list[tuple[str, Layer]]) -> Sequence[Asset]:
         """The assets of one folder; its folders go onto ``stack``, first name on top, or to the links."""
         folder, kinds, prefix = self._folder, self._kinds, f"{path}/" if path else ""
         hidden, follow = folder.hidden, folder.follow_symlinks
         at = bisect_left(entries, IGNORE_FILE, key=by_name)
         if at < len(entries) and entries[at].name == IGNORE_FILE:
             layers = self._with_ignore_file(path, layers)
-        make = Asset._make  # a third of the time of Asset(...), which is a Python function
+        make = Asset._make  # half the time of Asset(...), which is a Python function
         filtered = layers is not None or self._include is not None or self._exclude is not None
+        plain = not filtered and not follow
         assets: list[Asset] = []
         folders: list[tuple[str, Layer]] = []
         for entry in entries:
@@ -190,37 +194,44 @@ class _Walk:
             if name[0] == "." and (not hidden or name in (IGNORE_FILE, ".mmsearch")):
                 continue
             below = prefix + name
+            kind = kinds.get(name[-4:]) or kinds.get(name[name.rfind(".") :].lower())
+            if kind is not None and plain:  # nearly every entry of most trees: one stat, and little else
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    self._unreadable(below, entry, error)
+                    continue
+                if found.st_mode & _FILE_TYPE not in _FOLDER_OR_LINK:
+                    id = below if below.isascii() else item_id(below)
+                    assets.append(make((id, kind, below, found.st_size, found.st_mtime_ns, None, None, None)))
+                    continue
+            elif name == "catalog.db" and _is_collection(entries):
+                return ()
             if entry.is_dir(follow_symlinks=False):
                 if not filtered or not self._left_out(below + "/", layers):
                     folders.append((below, layers))
-                continue
-            kind = kinds.get(name[name.rfind(".") :].lower())
-            if kind is None:
-                if name == "catalog.db" and _is_collection(entries):
-                    return ()
-                if not (follow and entry.is_symlink()):
-                    continue
-            if filtered and self._left_out(below, layers):
-                continue
-            try:
-                if entry.is_symlink():
-                    if not follow:
-                        continue
-                    if entry.is_dir():
-                        self._links.append((below, layers))
-                        continue
-                stat = entry.stat()
-            except OSError as error:
-                self._unreadable(below, entry, error)
-                continue
-            if kind is not None:
-                id = below if below.isascii() else item_id(below)
-                assets.append(make((id, kind, below, stat.st_size, stat.st_mtime_ns, None, None, None)))
+            elif kind is not None or follow:
+                assets += self._slowly(entry, below, kind, layers)
         folders.reverse()
         stack += folders
         if self._captioner is not None and assets:
             return self._captioner.attach(assets, entries, lambda entry: self._may_be_sidecar(prefix, entry, layers))
         return assets
+
+    def _slowly(self, entry: os.DirEntry[str], below: str, kind: Kind | None, layers: Layer) -> Sequence[Asset]:
+        """The asset that an entry is, if it is one, where there are patterns or links to think of."""
+        is_link = entry.is_symlink()
+        if (is_link and not self._folder.follow_symlinks) or not (is_link or kind) or self._left_out(below, layers):
+            return ()
+        try:
+            if is_link and entry.is_dir():
+                self._links.append((below, layers))
+                return ()
+            found = entry.stat()
+        except OSError as error:
+            self._unreadable(below, entry, error)
+            return ()
+        return () if kind is None else (Asset(item_id(below), kind, below, found.st_size, found.st_mtime_ns),)
 
     def _left_out(self, path: str, layers: Layer) -> bool:
         if self._excluded(path, layers):
@@ -254,7 +265,7 @@ class _Walk:
     def _with_ignore_file(self, path: str, layers: Layer) -> Layer:
         name = f"{path}/{IGNORE_FILE}" if path else IGNORE_FILE
         try:
-            text = os.fsdecode(read_regular(self._top + name, limit=MAX_TEXT_BYTES)).removeprefix("\ufeff")
+            text = os.fsdecode(read_file(self._top + name, max_bytes=MAX_TEXT_BYTES)).removeprefix("\ufeff")
             return layer_of(text, path, layers)
         except InputError as error:
             self.problems.append(problem(name, error.reason, error.message))
@@ -264,10 +275,10 @@ class _Walk:
 
     def _is_new(self, path: str) -> bool:
         try:
-            stat = os.stat(self._top + path)
+            found = os.stat(self._top + path)
         except OSError:
             return True  # listing it fails as well, and says why
-        key = (stat.st_dev, stat.st_ino)
+        key = (found.st_dev, found.st_ino)
         new = key not in self._seen
         self._seen.add(key)
         return new

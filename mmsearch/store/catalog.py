@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +32,14 @@ WRITER_PRAGMAS: tuple[tuple[str, str], ...] = (
     ("wal_autocheckpoint", "8000"),
 )
 
+_MODES: dict[str, tuple[str, tuple[tuple[str, str], ...], str, dict[str, Any]]] = {
+    # One connection, kept open: the last one that closes empties the WAL, which every commit would pay for.
+    "rw": ("mode=rw", PRAGMAS + WRITER_PRAGMAS, "BEGIN IMMEDIATE", {"poolclass": QueuePool, "pool_size": 1}),
+    "ro": ("mode=ro", PRAGMAS, "BEGIN", {"poolclass": QueuePool, "pool_size": 16, "max_overflow": -1}),
+    # None is kept: such a connection would never notice that the file has become another.
+    "immutable": ("immutable=1", PRAGMAS, "BEGIN", {"poolclass": NullPool}),
+}
+
 
 def connect(path: Path, parameters: str, pragmas: tuple[tuple[str, str], ...]) -> sqlite3.Connection:
     """A connection by URI, so that the mode is SQLite's own; any bytes may be in the path."""
@@ -48,13 +57,7 @@ def make_engine(path: Path, *, mode: str) -> Engine:
     ``mode`` is ``rw``, or ``ro`` (a reader: many connections, for any thread, kept for reuse), or ``immutable`` (a
     reader of media that nobody can change: no locks, no WAL). Readers open the file read-only even where they could
     write: they can neither change it nor run a checkpoint."""
-    if mode == "rw":
-        parameters, pragmas, begin = "mode=rw", PRAGMAS + WRITER_PRAGMAS, "BEGIN IMMEDIATE"
-    else:
-        parameters, pragmas, begin = ("mode=ro" if mode == "ro" else "immutable=1"), PRAGMAS, "BEGIN"
-    pool: dict[str, Any] = {"poolclass": NullPool}
-    if mode == "ro":
-        pool = {"poolclass": QueuePool, "pool_size": 16, "max_overflow": -1}
+    parameters, pragmas, begin, pool = _MODES[mode]
     engine = create_engine("sqlite://", creator=lambda: connect(path, parameters, pragmas), **pool)
 
     @event.listens_for(engine, "begin")
@@ -80,13 +83,15 @@ class Catalog:
         self._layout = layout
         self._disk = disk
         self._engines: dict[str, Engine] = {}
+        self._lock = threading.Lock()
         self._network = network_type(layout.folder)
 
     def engine(self, mode: str) -> Engine:
         """The engine for a mode, made when first asked for."""
-        if mode not in self._engines:
-            self._engines[mode] = make_engine(self._layout.catalog, mode=mode)
-        return self._engines[mode]
+        with self._lock:
+            if mode not in self._engines:
+                self._engines[mode] = make_engine(self._layout.catalog, mode=mode)
+            return self._engines[mode]
 
     def reader_mode(self) -> str:
         """``ro``, or ``immutable`` on media that cannot be written and have no WAL. Costs one or two system calls.
@@ -106,9 +111,10 @@ class Catalog:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A read transaction."""
-        with translated(self._layout), self.engine(self.reader_mode()).begin() as connection:
+        """A read transaction, rolled back at its end: a commit would report what reading a damaged page has found again."""
+        with translated(self._layout), self.engine(self.reader_mode()).connect() as connection, connection.begin() as transaction:
             yield connection
+            transaction.rollback()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -126,23 +132,24 @@ class Catalog:
             raise _network_error(self._layout, self._network)
 
     def vacuum(self, share: float) -> None:
-        """Writes the catalogue anew if at least this share of it is free pages. The caller holds the lock."""
-        with translated(self._layout, self._disk), self.engine("rw").connect() as connection:
+        """Writes the catalogue anew if at least this share of it is free pages. The caller holds the lock.
+
+        That takes room for a second catalogue; where there is none, the pages stay free for what comes.
+        """
+        with suppress(StorageError), translated(self._layout, self._disk), self.engine("rw").connect() as connection:
             database = raw(connection)
-            free, pages = (
-                database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
-            )
+            free, pages = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
             if free >= share * pages:
                 database.execute("VACUUM")
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _empty_wal(database)
 
     def checkpoint(self) -> None:
         """Moves the WAL into the catalogue, as far as open readers allow, and closes the writer's connections."""
         engine = self._engines.pop("rw", None)
         if engine is not None:
-            with translated(self._layout, self._disk), engine.connect() as connection:
-                raw(connection).execute("PRAGMA busy_timeout = 0")
-                raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # what cannot be moved now, on a full disk, is as safe where it is
+            with suppress(StorageError), translated(self._layout, self._disk), engine.connect() as connection:
+                _empty_wal(raw(connection))
             engine.dispose()
 
     def close(self) -> None:
@@ -150,6 +157,13 @@ class Catalog:
         for engine in self._engines.values():
             engine.dispose()
         self._engines.clear()
+
+
+def _empty_wal(database: sqlite3.Connection) -> None:
+    """Moves the WAL's pages into the catalogue, as far as open readers allow: it does not wait for them."""
+    database.execute("PRAGMA busy_timeout = 0")
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.execute(f"PRAGMA busy_timeout = {dict(PRAGMAS)['busy_timeout']}")
 
 
 def _network_error(layout: Layout, kind: str) -> StorageError:
@@ -175,9 +189,7 @@ def _ours(error: BaseException | None, layout: Layout, disk: Disk | None) -> Exc
     name = str(getattr(error, "sqlite_errorname", ""))
     what = f"{layout.catalog}: {error}"
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return CollectionCorrupt(
-            f"the catalogue is damaged: {what}", hint="mmsearch verify says what is; restore a backup"
-        )
+        return CollectionCorrupt(f"the catalogue is damaged: {what}", hint="mmsearch verify says what is; restore a backup")
     if name == "SQLITE_FULL":
         return StorageError(f"no space left on device: {what}", hint="free some space and run again; nothing is lost")
     if name.startswith("SQLITE_IOERR"):

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert
 
 from mmsearch.errors import CollectionCorrupt, MMSearchError
 from mmsearch.store import schema
@@ -31,6 +31,7 @@ from mmsearch.store.vectors import (
     checksums,
     damaged,
     next_segment,
+    read_batches,
     read_segments,
 )
 from mmsearch.types import Vids
@@ -122,10 +123,8 @@ def _chosen(segments: Sequence[SegmentInfo], dead: Sequence[int], at: int, segme
 
 def _check(connection: Connection, layout: Layout, segments: Sequence[SegmentInfo], dim: int) -> None:
     """Raises :class:`CollectionCorrupt` unless all rows have their checksums."""
-    table = schema.batch
     for mapped in _map(layout, segments, dim):
-        wanted = select(table.c.start, table.c.n, table.c.crc32).where(table.c.segment == mapped.info.id)
-        if damaged(mapped.rows, connection.execute(wanted).tuples()):
+        if damaged(mapped.rows, read_batches(connection, mapped.info.id)):
             raise CollectionCorrupt(
                 f"{layout.rows(mapped.info.id)} is damaged, and is not copied",
                 hint="mmsearch repair, then compact again",

@@ -12,10 +12,9 @@ import datetime as dt
 import re
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
-from sqlglot import exp
+from sqlglot import Token, Tokenizer, TokenType, exp
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.parser import Parser
-from sqlglot.tokens import Token, Tokenizer, TokenType
 
 from mmsearch.errors import FilterError
 
@@ -43,6 +42,19 @@ _COUNTED = {*_COMPARISONS, *_WORDS.values(), TokenType.DASH} - {TokenType.TRUE, 
 _PLAIN = {*_COMPARISONS, TokenType.STRING, TokenType.NUMBER, TokenType.COMMA, TokenType.DOT, TokenType.DASH}
 _PLAIN |= {TokenType.L_PAREN, TokenType.R_PAREN, TokenType.COLON}
 _WORD = re.compile(r"[^\W\d]\w*")
+_TWO = {"this", "expression"}
+# What the compiler reads of a node. Anything else there would be passed over, and change what is found: a later sqlglot
+# may well say more (as one version wrote "not like" as a Like with ``negate``), so it is refused.
+_ARGS: dict[type[exp.Expr], set[str]] = {
+    **dict.fromkeys((exp.And, exp.Or, exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Dot), _TWO),
+    **dict.fromkeys((exp.Like, exp.Is), _TWO | {"negate"}),
+    **dict.fromkeys((exp.Not, exp.Paren, exp.Neg, exp.Null, exp.Boolean, exp.Placeholder), {"this"}),
+    exp.Between: {"this", "low", "high", "negate"},
+    exp.In: {"this", "expressions", "field", "query", "unnest", "negate"},
+    exp.Column: {"this", "table", "db", "catalog"},
+    exp.Identifier: {"this", "quoted"},
+    exp.Literal: {"this", "is_string"},
+}
 # A name in double quotes may be a text (brand = "Acme"), so the tree must still tell it from a bare word.
 _QUOTED, _BARE = '"', "."
 
@@ -70,6 +82,10 @@ def parse(where: str) -> Tree:
     tree = trees[0] if len(trees) == 1 else None
     if tree is None:
         refuse("it does not read as one condition")
+    for node in tree.walk():
+        more = [arg for arg, value in node.args.items() if value and arg not in _ARGS.get(type(node), node.args)]
+        if more:
+            refuse(f"{type(node).__name__.lower()!r} is not used with {more[0]!r} in it")
     return tree
 
 

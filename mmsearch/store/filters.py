@@ -79,6 +79,11 @@ class _Compiler:
     # --- the tree -------------------------------------------------------------------------------------------------
 
     def condition(self, node: Tree) -> Condition:
+        """The expression for a node of the tree. Raises :class:`FilterError`."""
+        found = self._condition(node)
+        return not_(found) if node.args.get("negate") else found
+
+    def _condition(self, node: Tree) -> Condition:
         if isinstance(node, exp.Paren):
             return self.condition(node.this)
         if isinstance(node, exp.Not):

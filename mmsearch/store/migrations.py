@@ -77,8 +77,7 @@ def pending(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS
     unknown = sorted(done - {step.name for step in migrations})
     if unknown:
         raise FormatTooNew(
-            f"the collection has format version {len(done)} ({', '.join(unknown)}), "
-            f"this mmsearch knows up to {len(migrations)}",
+            f"the collection has format version {len(done)} ({', '.join(unknown)}), this mmsearch knows up to {len(migrations)}",
             hint="update mmsearch: pip install -U mmsearch",
         )
     return [step for step in migrations if step.name not in done]

@@ -21,8 +21,8 @@ from mmsearch.store.changes import Finding, IndexInfo
 from mmsearch.store.compaction import remove_orphans, write_ids
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.rows import ITEM_COLUMNS, json_list
-from mmsearch.store.vectors import SegmentInfo, checksums, damaged, map_rows, read_segments
-from mmsearch.store.verify import items_without_row, live_vids, load_ids, next_vid, read_batches
+from mmsearch.store.vectors import SegmentInfo, checksums, damaged, map_rows, read_batches, read_segments
+from mmsearch.store.verify import items_without_row, live_vids, load_ids, next_vid
 from mmsearch.types import Failure, Record, Vids
 
 REASON = "corrupt_vector"
@@ -96,9 +96,7 @@ class _Mender:
         if segment.has_ids and load_ids(self._layout, segment) is None:
             if not self._restore_ids(segment, live):
                 self._drop(connection, segment)
-                return live, Finding(
-                    "error", "ids", f"nobody knows which items the rows of {path} are: they are given up"
-                )
+                return live, Finding("error", "ids", f"nobody knows which items the rows of {path} are: they are given up")
             mended = True
         good = self._good_rows(connection, segment)
         if good.all():
@@ -110,9 +108,7 @@ class _Mender:
         values = [(segment.id, *one) for one in checksums(map_rows(self._layout, segment, self._dim), 0)]
         raw(connection).executemany("INSERT INTO batch VALUES (?, ?, ?, ?)", values)
         gone = np.intersect1d(live, bad + segment.base_vid if ids is None else ids[bad])
-        return gone, Finding(
-            "warning", "segment_crc", f"{len(bad)} rows of {path} are damaged, {len(gone)} of them in use"
-        )
+        return gone, Finding("warning", "segment_crc", f"{len(bad)} rows of {path} are damaged, {len(gone)} of them in use")
 
     def _good_rows(self, connection: Connection, segment: SegmentInfo) -> NDArray[np.bool_]:
         """``(nrows,)``: which rows are covered by a checksum and have it. A short file is filled up with zeros
@@ -160,9 +156,7 @@ class _Mender:
             record = rows.record(row)
             places[record.root or "", record.path or record.id].append(record)
         failures = [_failure(root, path, records) for (root, path), records in places.items()]
-        database.executemany(
-            "INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?, ?, ?)", map(rows.failure_row, failures)
-        )
+        database.executemany("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?, ?, ?)", map(rows.failure_row, failures))
         database.execute("DELETE FROM item WHERE vid IN (SELECT value FROM json_each(?))", (chosen,))
         detail = f"{len(lost)} items have lost their vectors and are failures now ({REASON})"
         yield Finding("warning", "rows", detail, "index again: only these are encoded anew")

@@ -26,13 +26,14 @@ from mmsearch.store.changes import Finding, StoreInfo
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.media import writable
-from mmsearch.store.migrations import migrate, pending
+from mmsearch.store.migrations import FORMAT_VERSION, applied, migrate, pending
 from mmsearch.store.snapshot import Memo, Snapshot
 from mmsearch.store.vectors import Mapped, RowReader, SegmentCache, SegmentInfo, read_segments
 from mmsearch.store.writer import Writer
 
 _DTYPE = "float16"
 _TRIES = 20  # a snapshot loses a race against a compaction at most once for each compaction
+_MIGRATION_WAIT = 60.0  # seconds for a writer, or another migration, to end
 
 
 class Store:
@@ -74,8 +75,8 @@ class Store:
         if dim < 1:
             raise UsageError(f"a collection needs at least one dimension, not {dim}")
         layout, disk = Layout(path), disk or Disk()
-        disk.make_folder(path)
         Catalog(layout, disk).refuse_network()
+        disk.make_folder(path)
         lock = WriterLock(layout.lock, disk)
         lock.acquire()
         try:
@@ -202,15 +203,18 @@ class Store:
         """
         from mmsearch.store.verify import verify
 
-        while True:
-            with self._catalog.reading() as connection:
-                segments = read_segments(connection)
-                findings = verify(connection, self._layout, self.info.dim)
-            with self._catalog.reading() as connection:
-                later = {one.id for one in read_segments(connection)}
-            if later.issuperset(one.id for one in segments):
-                return findings
-            # a compaction has removed files in the meantime: what was found of them says nothing
+        try:
+            while True:
+                with self._catalog.reading() as connection:
+                    segments = read_segments(connection)
+                    findings = verify(connection, self._layout, self.info.dim)
+                with self._catalog.reading() as connection:
+                    later = {one.id for one in read_segments(connection)}
+                if later.issuperset(one.id for one in segments):
+                    return findings
+                # a compaction has removed files in the meantime: what was found of them says nothing
+        except CollectionCorrupt as error:
+            return [Finding("error", "catalog", str(error), "restore a backup")]
 
     def repair(self) -> list[Finding]:
         """Mends what can be mended; see :func:`mmsearch.store.repair.repair`. Takes the lock."""
@@ -252,9 +256,14 @@ def _make_catalog(layout: Layout, disk: Disk, dim: int, model: str, fingerprint:
 
 def _migrate(layout: Layout, catalog: Catalog, disk: Disk) -> None:
     if not writable(layout.folder):
-        raise StorageError(f"{layout.folder} has an older format", hint="open it once where it can be written")
+        with catalog.reading() as connection:
+            version = len(applied(connection))
+        raise StorageError(
+            f"{layout.folder} has format version {version}, and must be brought to {FORMAT_VERSION} to be read",
+            hint="open it once where it can be written",
+        )
     lock = WriterLock(layout.lock, disk)
-    lock.acquire(wait=60.0)
+    lock.acquire(_MIGRATION_WAIT)
     try:
         with translated(layout, disk):
             migrate(catalog.engine("rw"))
@@ -263,7 +272,7 @@ def _migrate(layout: Layout, catalog: Catalog, disk: Disk) -> None:
 
 
 def _read_info(connection: Connection, layout: Layout) -> StoreInfo:
-    values = dict(connection.execute(select(schema.meta.c.key, schema.meta.c.value)).tuples().all())
+    values = {key: value for key, value in connection.execute(select(schema.meta.c.key, schema.meta.c.value))}
     try:
         return StoreInfo(
             format_version=int(values["format_version"]),
@@ -275,9 +284,7 @@ def _read_info(connection: Connection, layout: Layout) -> StoreInfo:
             mmsearch_version=values["mmsearch_version"],
         )
     except (KeyError, ValueError) as error:
-        raise CollectionCorrupt(
-            f"{layout.catalog} does not say what it holds: {error}", hint="restore a backup"
-        ) from None
+        raise CollectionCorrupt(f"{layout.catalog} does not say what it holds: {error}", hint="restore a backup") from None
 
 
 def _read_state(connection: Connection) -> tuple[int, list[SegmentInfo]]:

@@ -51,6 +51,13 @@ def read_segments(connection: Connection) -> list[SegmentInfo]:
     return [SegmentInfo.from_row(row) for row in connection.execute(select(table).order_by(table.c.base_vid))]
 
 
+def read_batches(connection: Connection, segment: int) -> list[tuple[int, int, int]]:
+    """``(start, n, crc32)`` of a segment, in order."""
+    table = schema.batch
+    wanted = select(table.c.start, table.c.n, table.c.crc32).where(table.c.segment == segment).order_by(table.c.start)
+    return [(start, n, crc) for start, n, crc in connection.execute(wanted)]
+
+
 def next_segment(connection: Connection) -> int:
     """The number of the next segment: above all that ever were, since a reader may still have one mapped that is
     gone.
@@ -151,9 +158,7 @@ class SegmentCache:
                     result.append(error)
                     continue
                 fresh[info.id] = mapped
-                result.append(
-                    mapped if mapped.info.nrows == info.nrows else Mapped(info, mapped.rows[: info.nrows], mapped.ids)
-                )
+                result.append(mapped if mapped.info.nrows == info.nrows else Mapped(info, mapped.rows[: info.nrows], mapped.ids))
             self._mapped = fresh
             return result
 
@@ -217,11 +222,7 @@ def checksums(rows: Rows, start: int) -> list[tuple[int, int, int]]:
 
 def damaged(rows: Rows, batches: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """Those of ``(start, n, crc32)`` whose rows do not have the checksum. Reads all of them, at 1 to 5 GB/s."""
-    return [
-        (start, n, crc)
-        for start, n, crc in batches
-        if zlib.crc32(np.ascontiguousarray(rows[start : start + n]).data) != crc
-    ]
+    return [(start, n, crc) for start, n, crc in batches if zlib.crc32(np.ascontiguousarray(rows[start : start + n]).data) != crc]
 
 
 class SegmentFile:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DBAPIError
 
 from mmsearch.errors import CollectionCorrupt
 from mmsearch.store import indexfiles, schema, words
@@ -15,7 +17,7 @@ from mmsearch.store.changes import Finding, IndexInfo
 from mmsearch.store.compaction import orphans
 from mmsearch.store.layout import Layout
 from mmsearch.store.lock import is_busy
-from mmsearch.store.vectors import SegmentInfo, damaged, map_ids, map_rows, read_segments
+from mmsearch.store.vectors import SegmentInfo, damaged, map_ids, map_rows, read_batches, read_segments
 from mmsearch.types import Vids
 
 Check = Callable[[Connection, Layout, int], Iterator[Finding]]
@@ -31,7 +33,11 @@ def verify(connection: Connection, layout: Layout, dim: int) -> list[Finding]:
     """
     findings: list[Finding] = []
     for name, check in CHECKS.items():
-        found = list(check(connection, layout, dim))
+        try:
+            found = list(check(connection, layout, dim))
+        except (sqlite3.DatabaseError, DBAPIError) as error:  # pages so damaged that SQLite stops reading
+            detail = f"the catalogue cannot be read: {getattr(error, 'orig', error)}"
+            found = [Finding("error", name, detail, "restore a backup")]
         findings += found or [Finding("ok", name, _PASSED[name])]
     return findings
 
@@ -49,8 +55,8 @@ def check_counters(connection: Connection, layout: Layout, dim: int) -> Iterator
     open_ones = [one.id for one in segments if not one.sealed]
     if len(open_ones) > 1:
         yield Finding("error", "counters", f"segments {open_ones} are all open", _MEND)
-    following = [one.base_vid for one in segments[1:]] + [next_vid(connection)]
-    for segment, end in zip(segments, following, strict=True):
+    bounds = [one.base_vid for one in segments] + [next_vid(connection)]
+    for segment, end in zip(segments, bounds[1:], strict=True):
         if segment.base_vid + segment.nrows > end:
             yield Finding(
                 "error",
@@ -111,9 +117,7 @@ def check_roots(connection: Connection, layout: Layout, dim: int) -> Iterator[Fi
     """That the roots which items lie below are known."""
     used = select(schema.item.c.root).distinct().where(schema.item.c.root.is_not(None))
     for name in connection.scalars(used.where(schema.item.c.root.not_in(select(schema.root.c.name)))):
-        yield Finding(
-            "warning", "roots", f"items lie below the root {name!r}, which has no folder", "mmsearch root add"
-        )
+        yield Finding("warning", "roots", f"items lie below the root {name!r}, which has no folder", "mmsearch root add")
 
 
 def check_indexes(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
@@ -160,13 +164,6 @@ _PASSED = {
 def next_vid(connection: Connection) -> int:
     """The vid that the next upsert gets."""
     return int(connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "next_vid")) or 0)
-
-
-def read_batches(connection: Connection, segment: int) -> list[tuple[int, int, int]]:
-    """``(start, n, crc32)`` of a segment, in order."""
-    table = schema.batch
-    wanted = select(table.c.start, table.c.n, table.c.crc32).where(table.c.segment == segment).order_by(table.c.start)
-    return [(start, n, crc) for start, n, crc in connection.execute(wanted)]
 
 
 def load_ids(layout: Layout, segment: SegmentInfo) -> Vids | None:

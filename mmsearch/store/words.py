@@ -17,8 +17,7 @@ from mmsearch.store.rows import json_list
 from mmsearch.types import VidSet
 
 CREATE_WORDS = (
-    "CREATE VIRTUAL TABLE words USING fts5(text, name, meta, content='', "
-    'tokenize="porter unicode61 remove_diacritics 2")'
+    "CREATE VIRTUAL TABLE words USING fts5(text, name, meta, content='', tokenize=\"porter unicode61 remove_diacritics 2\")"
 )
 _INSERT = "INSERT INTO words (rowid, text, name, meta) VALUES (?, ?, ?, ?)"
 _DELETE = "INSERT INTO words (words, rowid, text, name, meta) VALUES ('delete', ?, ?, ?, ?)"

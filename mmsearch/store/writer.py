@@ -26,7 +26,7 @@ from mmsearch.store.changes import Change, CompactReport, IndexInfo, Move, Touch
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.rows import json_list, marks
 from mmsearch.store.schema import pack, pack_or_none
-from mmsearch.store.vectors import Rows, SegmentFile, SegmentInfo, checksums, next_segment
+from mmsearch.store.vectors import Rows, SegmentFile, SegmentInfo, checksums, next_segment, read_segments
 from mmsearch.types import Draft, Vectors
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ _INSERT_ITEM = _sql("item")
 _INSERT_BATCH = _sql("batch")
 _INSERT_FAILURE = _sql("failure").replace("INSERT", "INSERT OR REPLACE", 1)
 _MOVE = 'UPDATE item SET id = ?, root = ?, path = ?, size = ?, mtime_ns = ?, "group" = ?, meta = ? WHERE vid = ?'
-_TOUCH = (
-    'UPDATE item SET size = ?, mtime_ns = ?, "group" = coalesce(?, "group"), meta = coalesce(?, meta) WHERE vid = ?'
-)
+_TOUCH = 'UPDATE item SET size = ?, mtime_ns = ?, "group" = coalesce(?, "group"), meta = coalesce(?, meta) WHERE vid = ?'
 
 
 class Writer:
@@ -62,15 +60,17 @@ class Writer:
         self._disk = disk
         self._dim = store.info.dim
         self._file: tuple[int, SegmentFile] | None = None  # the open segment's number and file
-        with catalog.writing() as connection:
-            self._read_counters(connection)
+        self._read_counters()
 
-    def _read_counters(self, connection: Connection) -> None:
-        values = dict(connection.execute(select(schema.meta.c.key, schema.meta.c.value)).tuples().all())
-        self._next_vid = int(values["next_vid"])
-        open_ones = connection.execute(select(schema.segment).where(schema.segment.c.sealed == 0)).all()
-        self._open = SegmentInfo.from_row(open_ones[0]) if open_ones else None
-        self._next_segment = next_segment(connection)
+    def _read_counters(self) -> None:
+        with self._catalog.reading() as connection:
+            found = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "next_vid"))
+            open_ones = [one for one in read_segments(connection) if not one.sealed]
+            self._next_vid = int(found or 0)
+            self._open = open_ones[0] if open_ones else None
+            self._next_segment = next_segment(connection)
+        self._forget_file()
+        self._stale = False
 
     # --- the commit -----------------------------------------------------------------------------------------------
 
@@ -81,6 +81,8 @@ class Writer:
         :class:`UsageError` (vectors of the wrong shape or not finite, meta that is not JSON). With vectors of 512
         numbers in batches of 4096 it takes 20 to 25 µs an item; the fixed cost is two or three fsyncs, so batches of
         hundreds are wise."""
+        if self._stale:
+            self._read_counters()
         upserts = _last_of_each(change.upserts)
         claimed = _claimed_ids(change, upserts)
         stored = self._stored_form(change)
@@ -88,32 +90,28 @@ class Writer:
         items = [rows.item_row(vids[at], draft) for at, draft in upserts]
         moves = [_move_row(move) for move in change.moves]
         touches = [_touch_row(touch) for touch in change.touches]
-        try:
-            segment = self._append(stored) if len(stored) else None
-            with self.transaction() as connection:
-                if segment is not None:
-                    self._record_rows(connection, segment, stored)
-                database = raw(connection)
-                _remove(database, [int(vid) for vid in change.deletes])
-                _make_room(database, [int(move.vid) for move in change.moves], claimed)
-                database.executemany(_INSERT_ITEM, items)
-                words.add(database, items)
-                _apply(database, _MOVE, moves, moves)
-                _apply(database, _TOUCH, touches, [row for row in touches if row[3] is not None])
-                database.executemany(_INSERT_FAILURE, map(rows.failure_row, change.failures))
-                database.executemany(
-                    "DELETE FROM failure WHERE root = ? AND path = ?",
-                    [(pack(root), os.fsencode(path)) for root, path in change.forgiven],
-                )
-        except BaseException:
-            self._forget_file()  # a new segment's file that no catalogue names; the next attempt makes it again
-            raise
+        self._stale = True  # until the end: wherever this is interrupted, the catalogue alone knows what has happened
+        segment = self._append(stored) if len(stored) else None
+        with self.transaction() as connection:
+            if segment is not None:
+                self._record_rows(connection, segment, stored)
+            database = raw(connection)
+            _remove(database, [int(vid) for vid in change.deletes])
+            _make_room(database, [int(move.vid) for move in change.moves], claimed)
+            database.executemany(_INSERT_ITEM, items)
+            words.add(database, items)
+            _apply(database, _MOVE, moves, moves)
+            _apply(database, _TOUCH, touches, [row for row in touches if row[3] is not None])
+            database.executemany(_INSERT_FAILURE, map(rows.failure_row, change.failures))
+            database.executemany(
+                "DELETE FROM failure WHERE root = ? AND path = ?",
+                [(pack(root), os.fsencode(path)) for root, path in change.forgiven],
+            )
         self._next_vid = vids.stop
         if segment is not None:
             self._open = None if segment.sealed else segment
-            if segment.sealed:
-                self._forget_file()
             self._next_segment = max(self._next_segment, segment.id + 1)
+        self._stale = False
         return list(vids)
 
     def _stored_form(self, change: Change) -> Rows:
@@ -121,9 +119,7 @@ class Writer:
         if vectors is None:
             vectors = np.empty((0, self._dim), dtype=np.float32)
         if vectors.shape != (len(change.upserts), self._dim):
-            raise UsageError(
-                f"{len(change.upserts)} items of {self._dim} dimensions came with vectors of shape {vectors.shape}"
-            )
+            raise UsageError(f"{len(change.upserts)} items of {self._dim} dimensions came with vectors of shape {vectors.shape}")
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(vectors, dtype="<f2")
         finite = np.isfinite(stored).all(axis=1)
@@ -219,11 +215,8 @@ class Writer:
         """Drops dead rows by writing their segments anew; see :func:`mmsearch.store.compaction.compact`."""
         from mmsearch.store.compaction import compact
 
-        self._forget_file()
-        report = compact(self, self._catalog, self._layout, self._disk, self._dim)
-        with self._catalog.writing() as connection:
-            self._read_counters(connection)
-        return report
+        self._stale = True  # the open segment may be another afterwards
+        return compact(self, self._catalog, self._layout, self._disk, self._dim)
 
     def put_index(self, info: IndexInfo, build: Callable[[Path], None]) -> IndexInfo:
         """Keeps a derived index; see :func:`mmsearch.store.indexfiles.put_index`."""
@@ -290,9 +283,7 @@ def _make_room(database: sqlite3.Connection, moving: Sequence[int], claimed: Seq
         database.executemany("UPDATE item SET id = ? WHERE vid = ?", parked)
 
 
-def _apply(
-    database: sqlite3.Connection, statement: str, changes: Sequence[rows.Row], reworded: Sequence[rows.Row]
-) -> None:
+def _apply(database: sqlite3.Connection, statement: str, changes: Sequence[rows.Row], reworded: Sequence[rows.Row]) -> None:
     """Runs updates whose last value is the vid; the words of ``reworded`` are made anew."""
     vids = [row[-1] for row in reworded]
     if vids and statement != _MOVE:

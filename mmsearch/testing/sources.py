@@ -17,8 +17,8 @@ __all__ = ["SourceConformance"]
 class SourceConformance:
     """Subclass it, define the two fixtures, and pytest proves that your source keeps the contract.
 
-    ``source`` makes the source over at least two assets; ``expected`` maps the id of every asset that it must yield to the
-    asset's kind and bytes. Set ``prunes`` to False where the source never claims to have seen all there is, and
+    ``source`` makes the source over at least two assets; ``expected`` maps the id of every asset that it must yield to
+    the asset's kind and bytes. Set ``prunes`` to False where the source never claims to have seen all there is, and
     ``picklable`` to False where it does not claim to cross process borders.
 
     ::

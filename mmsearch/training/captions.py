@@ -16,10 +16,10 @@ def wordings(corpus: Corpus) -> list[list[str]]:
     """All wordings of each row; a wording listed twice is drawn twice as often. Rows without any text stay empty."""
     if corpus.name.startswith("myntra"):
         return [_product(row) for row in corpus.meta]
-    return [[_plain(caption) for caption in captions] for captions in corpus.captions]
+    return [[plain(caption) for caption in captions] for captions in corpus.captions]
 
 
-def _plain(caption: str) -> str:
+def plain(caption: str) -> str:
     """Flickr's captions end in " .", which no query does."""
     return caption.strip().removesuffix(".").strip()
 

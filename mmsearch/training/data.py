@@ -22,7 +22,7 @@ SIDE = 144
 """Pixels per side of the cached pictures: a little above what the towers see, so that crops are not blown up."""
 
 HELD_OUT = 1000
-"""Rows of `myntra-15k` kept for testing, chosen by `held_out_rows`; the same for everybody because the seed is fixed."""
+"""Rows of `myntra-15k` kept for testing, chosen by `held_out_rows`: always the same ones, the seed is fixed."""
 
 Pixels = npt.NDArray[np.uint8]
 Meta = dict[str, Any]

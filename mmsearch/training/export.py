@@ -1,4 +1,4 @@
-"""Write a trained model as the folder that `mmsearch/encoders/mini/FORMAT.md` describes, and refuse if it does not agree.
+"""Write a trained model as the folder that `encoders/mini/FORMAT.md` describes, and refuse if it does not agree.
 
 Weights are stored once: the ONNX graphs name byte ranges of `open_clip_model.safetensors` as their external data.
 """
@@ -9,6 +9,7 @@ import hashlib
 import json
 import struct
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class _TextTower(nn.Module):
         self.token_embedding, self.positional_embedding = clip.token_embedding, clip.positional_embedding
         self.transformer, self.ln_final = clip.transformer, clip.ln_final
         self.text_projection = clip.text_projection
+        self.attn_mask: torch.Tensor
         self.register_buffer("attn_mask", clip.attn_mask)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -95,12 +97,20 @@ def export(clip: nn.Module, config: dict[str, Any], card: dict[str, Any], folder
     check(clip, config, folder)
 
 
+def note_measured(folder: Path, measured: dict[str, Any]) -> None:
+    """Add measurements to `mini.json`."""
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card["measured"] = measured
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
 def save_half(clip: nn.Module, target: Path) -> None:
     """Every weight as float16 (counters as they are) under open_clip's names; nothing is stored twice."""
     from safetensors.torch import save_file
 
     state = {k: v.detach().half() if v.is_floating_point() else v for k, v in clip.state_dict().items()}
     save_file({k: v.contiguous() for k, v in state.items()}, target)
+    target.chmod(0o644)
 
 
 def load_half(clip: nn.Module, source: Path) -> None:
@@ -134,7 +144,9 @@ def _graph(
     import onnx
 
     name, axes = signature
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The tracer keeps weights as they are, so they are found again by content; it warns that it is the older way.
+        warnings.simplefilter("ignore")
         path = Path(folder) / "traced.onnx"
         torch.onnx.export(
             tower.eval(),
@@ -194,7 +206,7 @@ def check(clip: Any, config: dict[str, Any], folder: Path) -> float:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(5, 3, size, size, generator=generator) * 2 - 1
     tokens = torch.randint(1, text["vocab_size"] - 2, (6, text["context_length"]), generator=generator)
-    for row, length in enumerate((2, 3, 5, 8, 13, text["context_length"])):
+    for row, length in enumerate((2, 3, 4, 5, 7, text["context_length"])):
         tokens[row, length - 1], tokens[row, length:] = text["vocab_size"] - 1, 0
     worst = 1.0
     runs: list[tuple[str, str, torch.Tensor, Callable[..., torch.Tensor]]] = [

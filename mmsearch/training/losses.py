@@ -24,7 +24,7 @@ def info_nce(
 
 
 def cosine_gap(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean of 1 - cos(student_i, target_i): 0 when every row points the same way; for unit rows half the squared error."""
+    """Mean of 1 - cos(student_i, target_i): 0 when every row points the same way, 1 when at right angles."""
     return 1.0 - F.cosine_similarity(student, target, dim=-1).mean()
 
 

@@ -62,8 +62,8 @@ class Average:
 class Progress:
     """Where a stage stands: its checkpoint, its log, and its random numbers.
 
-    Batches are a pure function of (seed, step), and a checkpoint holds weights, optimiser and average, so a run that is killed
-    and started again ends with the very same weights.
+    Batches are a pure function of (seed, step), and a checkpoint holds weights, optimiser and average, so a run that is
+    killed and started again ends with the very same weights.
     """
 
     def __init__(self, folder: Path, stage: str, *, seed: int = 0, every: int = 200, decay: float = 0.999) -> None:
@@ -84,6 +84,12 @@ class Progress:
             self.average.state, self.average.count = kept["average"], kept["count"]
             start = kept["step"] + 1
         yield from range(start, steps)
+
+    def result(self) -> dict[str, torch.Tensor]:
+        """The averaged weights of a stage that has run."""
+        if self.average is None:
+            raise RuntimeError(f"stage {self.stage} has not run")
+        return self.average.state
 
     def rng(self, step: int) -> np.random.Generator:
         """The random numbers of one step."""

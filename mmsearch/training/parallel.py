@@ -1,7 +1,7 @@
 """Data-parallel steps in threads of one process, for machines without a GPU.
 
-Two OpenMP threads inside every kernel wait for one another hundreds of times per step; with anything else running on the
-cores that cost 4x (measured: 45 pictures/s against 198). Here each thread runs a whole forward and backward pass on its
+Two OpenMP threads inside every kernel wait for one another hundreds of times per step; with anything else running on
+the cores that cost 4x (45 pictures/s against 198). Here each thread runs a whole forward and backward pass on its
 share of the batch, single-threaded, and they meet once per step. torch releases the GIL inside its kernels.
 """
 
@@ -18,7 +18,7 @@ Work = Callable[[nn.Module, int], dict[str, torch.Tensor]]
 
 
 class Replicas:
-    """`count` copies of a module that share its parameters and own their gradients and buffers; the first is the module.
+    """`count` copies of a module: they share its parameters, own their gradients and buffers; the first is the module.
 
     Only the first one's buffers (batch norm statistics) are kept, so results do not depend on the threads' timing.
     """
@@ -50,7 +50,8 @@ class Replicas:
 
     def _one(self, work: Work, number: int, module: nn.Module) -> dict[str, float]:
         module.zero_grad(set_to_none=True)
-        torch.set_num_threads(1) if len(self.modules) > 1 else None
+        if len(self.modules) > 1:
+            torch.set_num_threads(1)
         losses = work(module, number)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         return {key: float(value.detach()) for key, value in losses.items()}

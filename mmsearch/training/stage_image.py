@@ -1,4 +1,4 @@
-"""Stage 2: a picture tower, from random weights, learns to see like the teacher and to land in stage 1's joint space."""
+"""Stage 2: a picture tower, from random weights, learns to see like the teacher and to land in stage 1's space."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 class Pictures:
     """One corpus for distillation: pixels, the views' boxes and targets, and stage 1's vectors of its texts.
 
-    `vectors` (m, dim) float32 are unit rows of all wordings, `first[i]`..`first[i + 1]` those of row i (none when equal).
+    `vectors` (m, dim) float32 are unit rows of all wordings, `first[i]`..`first[i + 1]` those of row i (none when
+    equal).
     """
 
     name: str
@@ -41,7 +42,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """Half-made input of one replica: uint8 pixels, boxes, flips, teacher features, own text vectors and a mask for them."""
+    """One replica's input: uint8 pixels, boxes, flips, teacher features, own text vectors and which rows have one."""
 
     pixels: torch.Tensor
     boxes: torch.Tensor
@@ -56,7 +57,7 @@ class Plan:
     """How long and how large: `sizes` are (share of the steps, pixels), first small pictures and then full ones."""
 
     steps: int
-    sizes: Sequence[tuple[float, int]] = ((0.45, 96), (0.55, 128))
+    sizes: Sequence[tuple[float, int]] = ((0.3, 80), (0.7, 96))
     peak: float = 2e-3
     decay: float = 0.05
     workers: int = 2
@@ -93,7 +94,8 @@ def draw_batch(corpora: list[Pictures], rng: np.random.Generator, part: float) -
         picked = rng.choice(corpus.rows, size=max(1, round(corpus.share * part)), replace=False)
         view = rng.integers(len(corpus.views), size=len(picked))
         pixels.append(np.stack([corpus.images[i] for i in picked]))
-        boxes.append(np.stack([corpus.boxes[v][i] for v, i in zip(view, picked, strict=True)]))
+        cut = np.stack([corpus.boxes[v][i] for v, i in zip(view, picked, strict=True)])
+        boxes.append(cut + wobble(rng, len(picked)))
         teacher.append(np.stack([corpus.views[v][i] for v, i in zip(view, picked, strict=True)]))
         low, high = corpus.first[picked], corpus.first[picked + 1]
         has.append(high > low)
@@ -109,6 +111,11 @@ def draw_batch(corpora: list[Pictures], rng: np.random.Generator, part: float) -
         text=torch.cat([t.expand(-1, dim) for t in text]).float(),
         has_text=torch.from_numpy(np.concatenate(has)),
     )
+
+
+def wobble(rng: np.random.Generator, n: int, by: float = 0.03) -> Boxes:
+    """Shifts (n, 4) of a box's edges, small enough that the teacher's features of the unshifted box still hold."""
+    return rng.uniform(-by, by, (n, 4)).astype(np.float32)
 
 
 def jitter(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -144,10 +151,10 @@ def train_image(
     clip: nn.Module, head: TeacherHead, corpora: list[Pictures], plan: Plan, progress: Progress, say: Say
 ) -> None:
     """Distil for `plan.steps` steps; resumes from `progress` and leaves its result there."""
-    student = Student(clip).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = Student(clip).to(memory_format=torch.channels_last)
     head.eval().requires_grad_(False)
     opt = optimizer(student.parameters(), rate=plan.peak, decay=plan.decay)
-    scale = float(clip.logit_scale.exp())  # type: ignore[operator, union-attr, arg-type]
+    scale = float(clip.logit_scale.detach().exp())  # type: ignore[operator]
     texts = torch.cat([c.vectors for c in corpora if len(c.vectors)])
     device = next(student.parameters()).device
     replicas = Replicas(student, plan.workers)

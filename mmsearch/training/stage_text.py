@@ -1,7 +1,7 @@
 """Stage 1: a text tower and a head on the teacher's cached features learn one joint space by InfoNCE.
 
-All pictures are cached features here, so a step costs a small text tower's pass and nothing else. The head is scaffolding:
-the picture tower of stage 2 learns to land where the head puts a picture, and the head is thrown away.
+All pictures are cached features here, so a step costs a small text tower's pass and nothing else. The head is
+scaffolding: the picture tower of stage 2 learns to land where the head puts a picture, and the head is thrown away.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class TeacherHead(nn.Module):
 
     def __init__(self, hidden: int = 768, dropout: float = 0.3) -> None:
         super().__init__()
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         self.register_buffer("mean", torch.zeros(WIDTH))
         self.register_buffer("std", torch.ones(WIDTH))
         self.direct = nn.Linear(WIDTH, EMBED_DIM)
@@ -38,8 +40,8 @@ class TeacherHead(nn.Module):
     def fit(self, features: Features) -> None:
         """Set mean and deviation from a sample of features."""
         root = np.sqrt(features.astype(np.float32))
-        self.mean.copy_(torch.from_numpy(root.mean(axis=0)))  # type: ignore[operator]
-        self.std.copy_(torch.from_numpy(root.std(axis=0) + 1e-3))  # type: ignore[operator]
+        self.mean.copy_(torch.from_numpy(root.mean(axis=0)))
+        self.std.copy_(torch.from_numpy(root.std(axis=0) + 1e-3))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         x = (features.sqrt() - self.mean) / self.std
@@ -92,10 +94,10 @@ def train_text(
         with torch.autocast(features.device.type, torch.bfloat16):
             words = encode_texts(model, texts, chunks=4)
         pictures = head(features)
-        scale = model.logit_scale.exp().clamp(max=60.0)  # type: ignore[operator, union-attr]
+        scale = model.logit_scale.exp().clamp(max=60.0)  # type: ignore[operator]
         loss = info_nce(pictures, words, scale, same_text(texts))
         opt.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         opt.step()
-        progress.after(step, modules, opt, {"loss": float(loss), "scale": float(scale)}, say)
+        progress.after(step, modules, opt, {"loss": float(loss.detach()), "scale": float(scale.detach())}, say)

@@ -21,7 +21,7 @@ WEIGHTS = "teachers/mobilenet_edgetpu_100_fp16.safetensors"
 PREFIX = "visual.trunk."
 WIDTH = 1280
 SIZE = 192
-"""Pixels the teacher sees: on pictures of 136 px, 192 lost 0.006 of recall@10 against its own 224 and ran 1.4x faster."""
+"""Pixels the teacher sees: on pictures of 136 px, 192 costs 0.006 of recall@10 against 224 and 0.7 of the time."""
 
 Features = npt.NDArray[np.float16]
 

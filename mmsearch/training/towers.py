@@ -19,8 +19,8 @@ STD = (0.5, 0.5, 0.5)
 def model_config(image_size: int = 128) -> dict[str, Any]:
     """open_clip's `model_cfg`: FasterNet-T0 for pictures, a narrow causal transformer for texts.
 
-    Chosen by training speed on two CPU cores, see benchmarks/mini/RESULTS.md. An empty `timm_proj` makes the trunk's own
-    1280-wide head the projection.
+    Chosen by training speed on two CPU cores, see benchmarks/mini/RESULTS.md. An empty `timm_proj` makes the trunk's
+    own 1280-wide head the projection.
     """
     return {
         "embed_dim": EMBED_DIM,

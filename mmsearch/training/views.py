@@ -1,7 +1,7 @@
 """Fixed random crops: a pure function of (seed, row, view), so that teacher and student see the very same pixels.
 
-Distillation on consistent views follows Beyer et al., "Knowledge distillation: a good teacher is patient and consistent"
-(CVPR 2022); fixing them lets the teacher run once instead of once per step.
+Distillation on consistent views follows Beyer et al., "Knowledge distillation: a good teacher is patient and
+consistent" (CVPR 2022); fixing them lets the teacher run once instead of once per step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def render(pixels: torch.Tensor, boxes: torch.Tensor, size: int, flip: torch.Ten
 
     `flip` (n,) bool mirrors rows left to right. Bilinear without antialiasing: the size ratio stays below 1.6.
     """
-    image = pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    image = pixels.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
     x0, y0, x1, y1 = boxes.unbind(1)
     sx, sy = x1 - x0, y1 - y0
     cx, cy = x0 + x1 - 1, y0 + y1 - 1

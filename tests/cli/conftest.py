@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,6 @@ def library(tmp_path_factory: pytest.TempPathFactory, outside: Call) -> Library:
 
 
 @pytest.fixture
-def ask(inside: Call, library: Library) -> Iterator[Call]:
+def ask(inside: Call, library: Library) -> Call:
     """``ask("query", "red", "--jsonl")`` on the library."""
-    yield lambda *args, **kwargs: inside("-c", library.collection, *args, **kwargs)
+    return lambda *args, **kwargs: inside("-c", library.collection, *args, **kwargs)

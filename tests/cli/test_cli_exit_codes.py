@@ -51,7 +51,10 @@ def test_1_for_a_picture_that_is_none(ask: Any, library: Any) -> None:
     done = ask("query", "-i", library.photos / "page.jpg")
     assert done.code == 1
     assert f"the picture {library.photos}/page.jpg: " in lines(done)[0]
-    assert ask("query", "-i", "-", stdin=b"nonsense").code == 1
+    piped = ask("query", "-i", "-", stdin=b"nonsense")
+    assert (piped.code, "the picture on stdin: " in lines(piped)[0]) == (1, True)
+    cropped = ask("query", "-i", library.photos / "cut.png", "--crop", "0,0,1,0.5")
+    assert (cropped.code, "cut.png: " in lines(cropped)[0]) == (1, True)
 
 
 @pytest.mark.parametrize(("args", "says"), [
@@ -90,6 +93,8 @@ def test_2_for_a_bad_config_file(inside: Any, tmp_path: Path) -> None:
 
 def test_3_for_skipped_files_under_strict(inside: Any, photos: Path) -> None:
     assert inside("index", photos, "-c", "c", "--model", "toy", "--strict").code == 3
+    again = inside("index", photos, "-c", "c", "--strict")
+    assert (again.code, "3 skipped as before" in again.err) == (3, True)
     for name in ("empty.jpg", "page.jpg", "cut.png"):
         (photos / name).unlink()
     assert inside("index", photos, "-c", "c", "--strict").code == 0
@@ -100,6 +105,15 @@ def test_4_for_a_disk_that_refuses(ask: Any, inside: Any, photos: Path, tmp_path
     assert (full.code, lines(full)[0]) == (4, "error: the page /dev/full cannot be written: No space left on device")
     (tmp_path / "file").touch()
     assert inside("index", photos, "-c", "file/c", "--model", "toy").code == 4
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_4_when_nothing_can_be_written_to_stdout(library: Any, sealed_env: Mapping[str, str], form: list[str]) -> None:
+    command = [sys.executable, "-m", "mmsearch.cli", "query", "red", "-q", "-c", str(library.collection), *form]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=dict(sealed_env), timeout=60, check=False)
+    assert done.returncode == 4
+    assert done.stderr.startswith(b"error: No space left on device\n")
 
 
 def test_4_when_the_disk_is_full_and_old_data_stays(inside: Any, photos: Path, stripes: Any,
@@ -178,9 +192,9 @@ sys.exit(main())
 """
 
 
-def test_130_after_a_clean_commit(sealed_env: Mapping[str, str], outside: Any, stripes: Any, tmp_path: Path) -> None:
+def test_130_after_a_clean_commit(sealed_env: Mapping[str, str], inside: Any, stripes: Any, tmp_path: Path) -> None:
     photos, collection = tmp_path / "photos", tmp_path / "c"
-    for at in range(200):
+    for at in range(80):
         stripes(photos / f"{at:03}.png", *["red", "blue", "green"][: 1 + at % 3], size=30 + at)
     command = [sys.executable, "-c", SLOW, "index", str(photos), "-c", str(collection), "--model", "toy",
                "--batch-size", "4"]
@@ -197,10 +211,10 @@ def test_130_after_a_clean_commit(sealed_env: Mapping[str, str], outside: Any, s
     assert said.splitlines()[-1] == "interrupted: what was done is kept, and the same command goes on from there"
     assert "Traceback" not in said
     done = _count(collection)
-    assert 0 < done < 200
-    assert outside("verify", "-c", collection).code == 0
-    report = outside("index", photos, "-c", collection, "--json").json["sources"][0]
-    assert (report["added"], report["unchanged"]) == (200 - done, done)
+    assert 0 < done < 80
+    assert inside("verify", "-c", collection).code == 0
+    report = inside("index", photos, "-c", collection, "--json").json["sources"][0]
+    assert (report["added"], report["unchanged"]) == (80 - done, done)
 
 
 def _count(path: Path) -> int:

@@ -129,16 +129,34 @@ def test_a_reader_that_goes_away_is_no_error(outside: Any, library: Any) -> None
     script = [sys.executable, "-c", "import sys; from mmsearch.cli import main; sys.exit(main())"]
     with subprocess.Popen([*script, "-c", library.collection, "query", "red", "--jsonl"], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE) as process:
-        assert process.stdout and process.stderr
+        assert process.stdout
+        assert process.stderr
         process.stdout.close()
         assert process.stderr.read().decode().splitlines()[1:] == []
         assert process.wait(30) == 0
+
+
+def test_names_are_no_markup(inside: Any, stripes: Any, tmp_path: Path) -> None:
+    stripes(tmp_path / "photos" / "[red]x[/red] [link=file:a]y.png", "red")
+    inside("index", "photos", "-c", "c", "--model", "toy")
+    assert "photos/[red]x[/red] [link=file:a]y.png" in inside("query", "red", "-c", "c").out.decode()
+
+
+def test_open_takes_the_best_hit_or_the_page(ask: Any, library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("click.launch", lambda target: opened.append(target) or 0)
+    assert ask("query", "red", "--open").code == 0
+    assert ask("query", "red", "--open", "--html", "page.html").code == 0
+    assert opened == [str(library.photos / "red.png"), str(tmp_path / "page.html")]
 
 
 def test_status_and_failures(ask: Any, library: Any) -> None:
     status = ask("status", "--json").json
     assert (status["images"], status["texts"], status["failures"], status["info"]["model"]) == (8, 1, 3, "toy")
     assert list(status["roots"].values()) == [str(library.photos)]
+    people = ask("status").out.decode()
+    assert "8 images, 1 text" in people
+    assert f"photos  {library.photos}" in people
     rows = ask("failures", "--jsonl").lines
     assert {row["path"]: row["reason"] for row in rows} == {
         "empty.jpg": "not_image", "page.jpg": "not_image", "cut.png": "truncated",

@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
+
+from mmsearch.errors import ImageError
+from mmsearch.images import open_image
 
 
 def smooth(width: int = 160, height: int = 120, seed: int = 0) -> Image.Image:
@@ -137,40 +141,63 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(stored))
 
 
-def dng(width: int = 128, height: int = 96, *, flip: int = 1, level: tuple[int, int, int] = (600, 300, 150)) -> bytes:
-    """A minimal camera RAW: an uncompressed 16-bit Bayer mosaic (RGGB) of one colour as DNG 1.4."""
+MATRIX = [(1, 1), (0, 1), (0, 1), (0, 1), (1, 1), (0, 1), (0, 1), (0, 1), (1, 1)]
+NEUTRAL = [
+    ascii_entry(0x10F, b"Testcam"),
+    ascii_entry(0x110, b"T1"),
+    (0xC612, 1, 4, bytes([1, 4, 0, 0])),
+    ascii_entry(0xC614, b"Testcam T1"),
+    rational_entry(0xC621, *MATRIX, kind=10),
+    rational_entry(0xC628, (1, 1), (1, 1), (1, 1)),
+    short_entry(0xC65A, 21),
+]
+
+
+def dng(
+    width: int = 128,
+    height: int = 96,
+    *,
+    flip: int = 1,
+    level: tuple[int, int, int] = (600, 300, 150),
+    preview: Image.Image | None = None,
+) -> bytes:
+    """A minimal camera RAW: an uncompressed 16-bit Bayer mosaic (RGGB) of one colour as DNG 1.4.
+
+    With ``preview`` that picture is the first directory, as JPEG, and the mosaic is below it: as cameras do.
+    """
     mosaic = np.empty((height, width), dtype="<u2")
     mosaic[0::2, 0::2], mosaic[0::2, 1::2], mosaic[1::2, 0::2], mosaic[1::2, 1::2] = level[0], level[1], level[1], level[2]
     raw = mosaic.tobytes()
-    matrix = [(1, 1), (0, 1), (0, 1), (0, 1), (1, 1), (0, 1), (0, 1), (0, 1), (1, 1)]
+    first = [*NEUTRAL, short_entry(0x112, flip), ascii_entry(0x132, b"2021:03:04 05:06:07")]
 
-    def entries(strip_at: int) -> list[Entry]:
-        return [
-            long_entry(0xFE, 0),
-            long_entry(0x100, width),
-            long_entry(0x101, height),
-            short_entry(0x102, 16),
-            short_entry(0x103, 1),
-            short_entry(0x106, 32803),
-            ascii_entry(0x10F, b"Testcam"),
-            ascii_entry(0x110, b"T1"),
-            long_entry(0x111, strip_at),
-            short_entry(0x112, flip),
-            short_entry(0x115, 1),
-            long_entry(0x116, height),
-            long_entry(0x117, len(raw)),
-            short_entry(0x11C, 1),
-            ascii_entry(0x132, b"2021:03:04 05:06:07"),
-            short_entry(0x828D, 2, 2),
-            (0x828E, 1, 4, bytes([0, 1, 1, 2])),
-            (0xC612, 1, 4, bytes([1, 4, 0, 0])),
-            ascii_entry(0xC614, b"Testcam T1"),
-            long_entry(0xC61A, 0),
-            long_entry(0xC61D, 1023),
-            rational_entry(0xC621, *matrix, kind=10),
-            rational_entry(0xC628, (1, 1), (1, 1), (1, 1)),
-            short_entry(0xC65A, 21),
-        ]
+    def mosaics(at: int) -> list[Entry]:
+        sizes = [long_entry(0x100, width), long_entry(0x101, height), long_entry(0x116, height), long_entry(0x117, len(raw))]
+        kind = [short_entry(tag, value) for tag, value in ((0x102, 16), (0x103, 1), (0x106, 32803), (0x115, 1), (0x11C, 1))]
+        bayer = [short_entry(0x828D, 2, 2), (0x828E, 1, 4, bytes([0, 1, 1, 2])), long_entry(0xC61A, 0), long_entry(0xC61D, 1023)]
+        return [long_entry(0xFE, 0), long_entry(0x111, at), *sizes, *kind, *bayer]
 
-    empty = tiff_block(entries(0))
-    return tiff_block(entries(len(empty))) + raw
+    if preview is None:
+        return tiff_block([*first, *mosaics(len(tiff_block([*first, *mosaics(0)])))]) + raw
+    jpeg = encode(preview, "JPEG", quality=95)
+
+    def shown(at: int) -> list[Entry]:
+        sizes = [(0x100, preview.width), (0x101, preview.height), (0x116, preview.height), (0x117, len(jpeg)), (0x111, at)]
+        kind = [short_entry(tag, value) for tag, value in ((0x103, 7), (0x106, 6), (0x115, 3), (0x11C, 1))]
+        return [long_entry(0xFE, 1), short_entry(0x102, 8, 8, 8), *kind, *(long_entry(*size) for size in sizes)]
+
+    start = len(tiff_block([*first, *shown(0)], subs=[(0x14A, mosaics(0))]))
+    return tiff_block([*first, *shown(start)], subs=[(0x14A, mosaics(start + len(jpeg)))]) + jpeg + raw
+
+
+def reason(data: bytes, **options: float) -> str:
+    """The reason for which ``open_image`` refuses."""
+    with pytest.raises(ImageError) as caught:
+        open_image(data, **options)  # type: ignore[arg-type]
+    assert str(caught.value), "an error explains itself"
+    return caught.value.reason
+
+
+def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """``(h, w, 4)`` composited on white, by arithmetic."""
+    alpha = rgba[..., 3:].astype(np.float64) / 255
+    return np.asarray(np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)))

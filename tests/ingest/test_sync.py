@@ -151,6 +151,12 @@ def test_a_root_that_looks_unmounted_is_never_pruned(shop, photos, how):
         assert len(shop) == 4
 
 
+def test_a_source_that_cannot_be_read_leaves_no_root_behind(shop, tmp_path):
+    with pytest.raises(mm.SourceError):
+        sync(shop, tmp_path / "nowhere")
+    assert shop.roots() == {}
+
+
 def test_prune_can_be_switched_off_and_a_dry_run_changes_nothing(shop, photos, paint):
     sync(shop, photos)
     (photos / "a.png").unlink()

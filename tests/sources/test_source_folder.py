@@ -133,8 +133,8 @@ def test_a_broken_ignore_file_is_reported_and_passed_over(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of arbitrary bytes")
 def test_strange_names(tmp_path: Path) -> None:
-    names = [b"-rf.jpg", b"new\nline.jpg", b"caf\xe9.jpg", b"caf\xc3\xa9.jpg", b"n" * 250 + b".jpg", b"tab\t'\".jpg", b"\xff/\xfe.txt"]
-    names += ["日本語 😺.jpg".encode(), b"\\xe9.jpg", b" .jpg", b"..jpg"[1:] + b".jpg"]
+    names = [b"-rf.jpg", b"new\nline.jpg", b"caf\xe9.jpg", b"caf\xc3\xa9.jpg", b"n" * 250 + b".jpg", b"tab\t'\".jpg"]
+    names += [b"\xff/\xfe.txt", "日本語 😺.jpg".encode(), b"\\xe9.jpg", b" .jpg", b".jpg.jpg"]
     os.mkdir(os.fsencode(tmp_path) + b"/\xff")
     for name in names:
         with open(os.path.join(os.fsencode(tmp_path), name), "wb") as stream:

@@ -18,9 +18,9 @@ from mmsearch.store.moments import moment
 from mmsearch.store.schema import item, metadata
 
 ROWS: list[dict[str, Any]] = [
-    {"id": "cat.jpg", "kind": "image", "path": "cat.jpg", "size": 100, "width": 640, "height": 480, "group": "sku-1"},
-    {"id": "dog.jpg", "kind": "image", "path": "Dogs/dog.jpg", "size": 200, "width": 480, "height": 640, "group": "sku-2"},
-    {"id": "text-1", "kind": "text", "path": None, "text": "A Red dress", "group": "sku-1"},
+    {"id": "cat.jpg", "kind": "image", "path": "cat.jpg", "size": 100, "width": 640, "height": 480, "group": "s1"},
+    {"id": "dog.jpg", "kind": "image", "path": "Dogs/dog.jpg", "size": 200, "width": 480, "height": 640, "group": "s2"},
+    {"id": "text-1", "kind": "text", "path": None, "text": "A Red dress", "group": "s1"},
     {"id": "007", "kind": "text", "path": "caf\udce9.txt", "text": "it's 100%", "group": None},
 ]
 METAS: list[dict[str, Any]] = [
@@ -39,7 +39,7 @@ def connection() -> Iterator[sa.Connection]:
         metadata.create_all(connection)
         for vid, (row, meta, taken) in enumerate(zip(ROWS, METAS, TAKEN, strict=True)):
             path = None if row["path"] is None else os.fsencode(row["path"])
-            mtime = None if taken is None else taken * 10**9 + 5
+            mtime = None if taken is None else taken * 10**9 + 5_000_000
             full = {**row, "vid": vid, "path": path, "taken": taken, "mtime_ns": mtime, "root": "r"}
             connection.execute(item.insert().values({**full, "meta": json.dumps(meta)}))
         yield connection
@@ -77,8 +77,8 @@ def find(connection: sa.Connection, where: str, **params: Any) -> list[int]:
         ("kind = 'image' and width > height", [0]),
         ("id = 007", [3]),
         ("id = 7", []),
-        ("group in ('sku-1', 'sku-3')", [0, 2]),
-        ("group not in ('sku-1')", [1]),
+        ("group in ('s1', 's3')", [0, 2]),
+        ("group not in ('s1')", [1]),
         ("path like '%.JPG'", [0, 1]),
         ("path like 'dogs/%'", [1]),
         ("path = 'Dogs/dog.jpg'", [1]),
@@ -98,6 +98,16 @@ def find(connection: sa.Connection, where: str, **params: Any) -> list[int]:
         ("price between 30 and 50", [0]),
         ("((price) = ((40)))", [0]),
         ("price > -1 AND NOT (brand LIKE 'b%')", [0]),
+        ("brand not like 'a%'", [1]),
+        ("not brand like 'a%'", [1]),
+        ("not brand not like 'a%'", [0]),
+        ("price not between 30 and 50", [2]),
+        ("not (price between 30 and 50)", [2]),
+        ("brand not in ('Acme')", [1]),
+        ("not brand in ('Acme')", [1]),
+        ("not not brand = 'Acme'", [0]),
+        ("not brand is null", [0, 1]),
+        ("not brand is not null", [2, 3]),
         ("nothing = 1 or nothing != 1", []),
         ("id in ()", []),
         ("not id in ()", [0, 1, 2, 3]),
@@ -151,7 +161,7 @@ def test_values_are_never_sql(connection: sa.Connection, attack: str) -> None:
     assert find(connection, "brand = :p or id = :p or path = :p", p=attack) == []
     if '"' not in attack:
         assert find(connection, f'"{attack}" = 1') == []
-        assert attack.strip("?:") not in str(compile_filter(f'"{attack}" = 1', columns=item.c)) or not attack.strip("?:p")
+        assert str(compile_filter(f'"{attack}" = 1', columns=item.c)) == str(compile_filter("x = 1", columns=item.c))
 
 
 @pytest.mark.parametrize(
@@ -267,15 +277,20 @@ def test_the_largest_allowed_runs(connection: sa.Connection) -> None:
     assert find(connection, "not " * 98 + "price = 40") == [0]
 
 
+_SCRAPS = r"""
+a b.c price group "q" 'x' 1 -1.5 = != < <= > >= ( ) , . and or not in like between is null true :p ; -- /* */ + - * / %
+|| :: select from case when end cast interval date any all exists [ ] { } ? @ $ ~ & | ^ ! \ ` as array struct map
+lambda x -> => ** // <=> @> <@ # $$ e'x' x'0' n'x' 0x1 1e 1e5 .5 5. _ values escape similar unnest distinct
+"""
+
+
 @settings(max_examples=500, deadline=None)
 @given(
     st.one_of(
         st.text(max_size=40),
         st.lists(
             st.sampled_from(
-                "a b.c price group \"q\" 'x' 1 -1.5 = != < <= > >= ( ) , . and or not in like between is null true :p ; -- /*"
-                " */ + - * / % || :: select from case when end cast interval date any all exists [ ] { } ? @ $ ~ & | ^ !"
-                " \\ ` as array struct map lambda x -> => ** // <=> @> <@ # $$ e'x' x'0' n'x' 0x1 1e 1e5 .5 5. _ values".split()
+                _SCRAPS.split()
             ),
             max_size=12,
         ).map(" ".join),
@@ -297,8 +312,7 @@ def test_the_largest_allowed_runs(connection: sa.Connection) -> None:
 def test_nonsense_is_refused_and_nothing_else(where: str) -> None:
     try:
         condition = compile_filter(where, {"p": 1}, columns=item.c)
-    except FilterError as error:
-        assert error.hint
+    except FilterError:
         return
     engine = sa.create_engine("sqlite://")
     with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Random conditions over random rows: SQLite must find what a small evaluator in Python, with three truth values, finds."""
+"""Random conditions over random rows: SQLite must find what a small evaluator with three truth values finds."""
 
 from __future__ import annotations
 
@@ -277,10 +277,12 @@ def leaves(draw: st.DrawFn) -> Any:
         pool = st.sampled_from(draw(st.sampled_from(pools)))
         return ("fields", draw(operators), draw(pool), draw(pool))
     if kind == "metas":
-        one = draw(st.sampled_from([f for f in META_FIELDS if f[0] != '"']))
-        other = draw(st.sampled_from([f for f in META_FIELDS if f[0] != '"'] + ["width", "text", "path", "mtime", "taken"]))
+        bare = [field for field in META_FIELDS if field[0] != '"']
+        one = draw(st.sampled_from(bare))
+        other = draw(st.sampled_from([*bare, "width", "text", "path", "mtime", "taken"]))
         return ("fields", draw(operators), *draw(st.permutations([one, other])))
-    field = draw(st.sampled_from({"text": TEXT_FIELDS, "number": NUMBER_FIELDS, "time": TIME_FIELDS}.get(kind, META_FIELDS)))
+    pool_of = {"text": TEXT_FIELDS, "number": NUMBER_FIELDS, "time": TIME_FIELDS}
+    field = draw(st.sampled_from(pool_of.get(kind, META_FIELDS)))
     shape = draw(st.sampled_from(["value", "value", "in", "null", "between", "like"]))
     if shape == "null":
         return ("null", field)

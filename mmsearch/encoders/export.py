@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsearch.encoders import _towers
+from mmsearch.encoders._checkpoint import absolute
 from mmsearch.encoders._facts import file_sha256
 from mmsearch.encoders._tokenize import JsonTokenizer, OpenClipTokenizer, pad
 from mmsearch.encoders.onnx import CONFIG, DESCRIPTIONS, FORMAT, OnnxEncoder
@@ -26,14 +27,19 @@ from mmsearch.errors import MissingExtra, ModelError, StorageError, UsageError
 if TYPE_CHECKING:
     from mmsearch.encoders.openclip import OpenClipEncoder
 
-__all__ = ["export"]
+__all__ = ["MIN_COSINE", "export_onnx"]
 
 MIN_COSINE = 0.9999
 OPSET = 18
 
 
-def export(encoder: OpenClipEncoder, folder: Path) -> Path:
-    """See :func:`mmsearch.encoders.onnx.export_onnx`. The folder appears whole, by a rename, or not at all."""
+def export_onnx(encoder: OpenClipEncoder, folder: str | Path) -> Path:
+    """Write an open_clip model as a folder for :class:`OnnxEncoder`, with the same fingerprint. A minute for ViT-B/32.
+
+    The folder appears whole, by a rename, or not at all. Refuses (:class:`ModelError`) what comes out further than a
+    cosine of 0.9999 from torch in fp32. Needs the extra ``[export]`` (:class:`MissingExtra`).
+    """
+    folder = absolute(folder)
     if find_spec("onnx") is None or find_spec("onnxscript") is None:
         raise MissingExtra("exporting a model needs onnx and onnxscript", hint="pip install 'mmsearch[export]'")
     if folder.exists():
@@ -46,7 +52,7 @@ def export(encoder: OpenClipEncoder, folder: Path) -> Path:
     towers = _towers.load(
         encoder.checkpoint,
         encoder.tokenizer,
-        weights=file_sha256(encoder.checkpoint.weights),
+        identity=encoder.spec.fingerprint,
         device=torch.device("cpu"),
         precision="fp32",
     )

@@ -1,0 +1,12 @@
+"""Better orders for the hits of a search, one to a file; found by name through :mod:`mmsearch.registry`.
+
+============ =========================================================================================
+name         what it does
+============ =========================================================================================
+``fast``     takes hubs back (text queries), looks at neighbours of neighbours (picture queries)
+``model``    compares again with a second, stronger encoder
+``boost``    adds a formula over the items' fields
+``mmr``      trades closeness for variety
+``collapse`` keeps the best of each heap of near-duplicates
+============ =========================================================================================
+"""

@@ -1,0 +1,261 @@
+"""A table of images and texts: CSV, JSONL or Parquet, one product, photo or document in each row."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mmsearch.errors import SourceError
+from mmsearch.sources.files import item_id, read_asset
+from mmsearch.sources.records import Problems, below_root, digest63, image_asset, text_asset
+from mmsearch.sources.tables import Row, as_text, columns_of, format_of, guess, rows
+from mmsearch.sources.values import plain, strings_of, well_formed
+from mmsearch.types import Asset, Failure, Json
+
+__all__ = ["Manifest"]
+
+_DEFAULTS = {
+    "image": ("image", "image_path", "path", "file", "filename", "file_name", "img", "images", "image_paths"),
+    "text": ("text", "caption", "captions", "texts", "title", "description"),
+    "id": ("id", "sku"),
+    "group": ("group",),
+}
+
+
+class _Roles(NamedTuple):
+    """The columns that hold images, texts, id and group; all others are meta."""
+
+    image: tuple[str, ...]
+    text: tuple[str, ...]
+    id: str | None
+    group: str | None
+
+
+class Manifest:
+    """The rows of a CSV, JSONL or Parquet file.
+
+    ``path``, ``format``
+        The file, and ``csv`` (also with tabs, semicolons or bars), ``jsonl`` or ``parquet``; by default what its suffix
+        says. Parquet needs the extra ``mmsearch[parquet]``.
+    ``image``, ``text``
+        The columns of image paths (relative to the file's folder) and texts; by default the first that is there of
+        ``image image_path path file filename file_name img images image_paths`` and of
+        ``text caption captions texts title description``. A cell may hold several, as a list (in a CSV a JSON list).
+    ``id``, ``group``
+        The columns of the id (by default ``id`` or ``sku``) and the group (``group``).
+    ``root``
+        A folder above all images, by default the file's. Paths are below it.
+
+    All other columns become ``meta`` of all the row's items; cells of a CSV that can only be a number or a boolean become
+    one (``007`` and ``1e5`` stay text), empty ones nothing.
+
+    A row without an id is called after its first image's path, or by a hash of its text. Its image has the row's id, several
+    are ``id#0``, ``id#1``; texts of a row with images are ``id#caption-0`` …, without images the text has the row's id or
+    they are ``id#0`` …. Items of one row share a group: the group column, else the row's id. Rows without ids that name
+    the same image again (one caption in each) add captions to it.
+
+    ``problems`` holds broken lines, names used twice and images outside ``root``, each as ``file:line``; the scan goes on.
+    ``complete`` is false after a broken line, since nothing says whose it was, and when no row could be used.
+
+    Picklable. Streams, in memory it holds 8 bytes an item; one ``stat`` for each image.
+
+    >>> [asset.id for asset in Manifest("products.csv").scan()]      # doctest: +SKIP
+    ['sku-1', 'sku-1#caption-0']
+    """
+
+    scope = ""
+    own_ids = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        image: str | Sequence[str] | None = None,
+        text: str | Sequence[str] | None = None,
+        id: str | None = None,
+        group: str | None = None,
+        root: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.path = os.path.abspath(path)
+        self.format = format_of(self.path, format)
+        self.root = os.path.dirname(self.path) if root is None else os.path.abspath(root)
+        try:
+            self.name = below_root(self.root, "/", self.path)
+        except ValueError as error:
+            raise SourceError(str(error), hint="give a root that holds the manifest and its images") from None
+        self.complete = False
+        self.problems: list[Failure] = []
+        self._given = _Roles(_several(image), _several(text), id, group)
+
+    def __repr__(self) -> str:
+        return f"Manifest({self.path!r})"
+
+    def scan(self) -> Iterator[Asset]:
+        """The assets, row by row, an image before its texts. Raises :class:`SourceError` for the file as a whole."""
+        self.complete = False
+        self.problems = problems = Problems()
+        try:
+            columns = columns_of(self.path, self.format)
+            roles = None if columns is None else self._roles(columns)
+            if roles is not None and not (roles.image or roles.text):
+                known = ", ".join(columns or ())
+                raise SourceError(
+                    f"{self.path}: no column is known to hold images or texts",
+                    hint=f"name it, as in Manifest(path, text=…); columns: {known[:200]}",
+                )
+            reading = _Reading(self, problems)
+            for row in rows(self.path, self.format):
+                yield from reading.assets(row, self._roles(list(row.values)) if roles is None else roles)
+        except OSError as error:
+            if isinstance(error, SourceError):
+                raise
+            raise SourceError(f"cannot read the manifest {self.path}: {error.strerror or error}") from error
+        problems.close(self.name)
+        if not reading.used:
+            problems.note(self.name, "empty", "no row of it could be used")
+        self.complete = reading.used and not reading.broken
+
+    def read(self, asset: Asset) -> bytes:
+        """The bytes of the image, or of the text. Raises :class:`InputError`."""
+        return read_asset(asset, self._absolute(asset.path))
+
+    def locate(self, asset: Asset) -> str | None:
+        """The absolute path of an image; ``None`` for a text."""
+        return self._absolute(asset.path) if asset.text is None else None
+
+    def _absolute(self, path: str) -> str:
+        return f"{self.root.rstrip('/')}/{path}"
+
+    def _roles(self, columns: Sequence[str]) -> _Roles:
+        given = self._given
+        if self.format != "jsonl":
+            for name in (*given.image, *given.text, given.id, given.group):
+                if name is not None and name not in columns:
+                    raise SourceError(f"{self.path} has no column {name!r}", hint=f"columns: {', '.join(columns)[:200]}")
+        lower = {column.lower(): column for column in reversed(columns)}
+        taken = {*given.image, *given.text, given.id, given.group}
+
+        def default(role: str) -> str | None:
+            names = (lower.get(name) for name in _DEFAULTS[role])
+            return next((name for name in names if name is not None and name not in taken), None)
+
+        return _Roles(
+            given.image or _several(default("image")),
+            given.text or _several(default("text")),
+            given.id or default("id"),
+            given.group or default("group"),
+        )
+
+
+def _several(columns: str | Sequence[str] | None) -> tuple[str, ...]:
+    if columns is None:
+        return ()
+    return (columns,) if isinstance(columns, str) else tuple(columns)
+
+
+class _Reading:
+    """One scan: which ids there were, and whether a row was used or broken."""
+
+    def __init__(self, manifest: Manifest, problems: Problems) -> None:
+        self.used = self.broken = False
+        self._manifest = manifest
+        self._folder = os.path.dirname(manifest.path)
+        self._problems = problems
+        self._is_csv = manifest.format == "csv"
+        self._seen: set[int] = set()  # hashes of ids: one collision in a million rows has a probability of 1e-7
+        self._captions: Counter[int] = Counter()
+
+    def assets(self, row: Row, roles: _Roles) -> list[Asset]:
+        """The assets of one row; what is wrong with it goes to the problems."""
+        where = f"{self._manifest.name}:{row.line}"
+        if row.error is not None:
+            self.broken = True
+            self._problems.note(where, "bad_line", row.error)
+            return []
+        try:
+            found = self._assets(row.values, roles, where)
+        except ValueError as error:
+            self.broken = True
+            self._problems.note(where, "bad_line", str(error))
+            return []
+        self.used = self.used or bool(found)
+        return found
+
+    def _assets(self, values: Mapping[str, Any], roles: _Roles, where: str) -> list[Asset]:
+        images = self._images([name for column in roles.image for name in self._cell(values, column)], where)
+        texts = [as_text(text) for column in roles.text for text in self._cell(values, column)]
+        texts = list(dict.fromkeys(map(well_formed, texts)))
+        if not images and not texts:
+            self._problems.note(where, "no_content", "neither an image nor a text in this row")
+            return []
+        own = self._scalar(values, roles.id)
+        base = own or (item_id(images[0]) if images else f"text-{digest63(texts[0].encode()):016x}")
+        again = self._is_known(base)
+        if again and (own or not images or not texts):
+            self._problems.note(where, "duplicate_id", f"{base[:80]!r} is the name of an earlier row, this one is left out")
+            return []
+        group = self._scalar(values, roles.group) or (base if images or len(texts) > 1 else None)
+        meta = self._meta(values, roles)
+        ids = [base] if len(images) == 1 else [f"{base}#{n}" for n in range(len(images))]
+        out = [] if again else [self._image(id, name, group, meta) for id, name in zip(ids, images, strict=True)]
+        if images:
+            first = self._captions[hash(base)] if own is None else 0
+            names = [f"{base}#caption-{first + n}" for n in range(len(texts))]
+            if own is None:
+                self._captions[hash(base)] += len(texts)
+        else:
+            names = [base] if len(texts) == 1 else [f"{base}#{n}" for n in range(len(texts))]
+        path = self._manifest.name
+        out += [text_asset(id, text, path, group, meta) for id, text in zip(names, texts, strict=True)]
+        return out
+
+    def _image(self, id: str, name: str, group: str | None, meta: Mapping[str, Json]) -> Asset:
+        return image_asset(id, self._manifest.root, name, group, meta)
+
+    def _is_known(self, id: str) -> bool:
+        key = hash(id)
+        known = key in self._seen
+        self._seen.add(key)
+        return known
+
+    def _images(self, names: Sequence[str], where: str) -> list[str]:
+        found: list[str] = []
+        for name in names:
+            try:
+                found.append(below_root(self._manifest.root, self._folder, name))
+            except ValueError as error:
+                self._problems.note(where, "bad_image", str(error))
+        return list(dict.fromkeys(found))
+
+    def _cell(self, values: Mapping[str, Any], column: str) -> list[str]:
+        value = values.get(column)
+        if self._is_csv and isinstance(value, str) and value.startswith("["):
+            try:
+                listed = json.loads(value)
+            except ValueError:
+                listed = value
+            value = listed
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        try:
+            return strings_of(value)
+        except ValueError as error:
+            raise ValueError(f"the column {column!r} holds {error}") from None
+
+    def _scalar(self, values: Mapping[str, Any], column: str | None) -> str | None:
+        value = None if column is None else values.get(column)
+        if value is None or value == "":
+            return None
+        if isinstance(value, list | dict | bytes):
+            raise ValueError(f"the column {column!r} holds neither a text nor a number")
+        return well_formed(as_text(str(value))).strip() or None
+
+    def _meta(self, values: Mapping[str, Any], roles: _Roles) -> dict[str, Json]:
+        used = {*roles.image, *roles.text, roles.id, roles.group}
+        if self._is_csv:
+            return {name: guess(cell) for name, cell in values.items() if name not in used}
+        return {name: plain(value) for name, value in values.items() if name not in used and value is not None}

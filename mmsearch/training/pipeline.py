@@ -1,0 +1,185 @@
+"""The stages in order, each skipped when its result is on disk; `mini` is the command in front of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mmsearch.encoders.tokenizer import clip_tokenizer
+from mmsearch.training import towers
+from mmsearch.training.captions import Rows, tokenised, wordings
+from mmsearch.training.data import Corpus, load_corpus, training_rows
+from mmsearch.training.evaluate import Matrix
+from mmsearch.training.export import export, note_measured
+from mmsearch.training.optim import Progress, Say
+from mmsearch.training.plot import draw_curves
+from mmsearch.training.report import measure
+from mmsearch.training.stage_image import Pictures, Plan, Student, train_image
+from mmsearch.training.stage_joint import JointPlan, Towers, train_joint
+from mmsearch.training.stage_text import Domain, TeacherHead, train_text
+from mmsearch.training.teacher import available_views, cache_views, load_views
+from mmsearch.training.views import crop_boxes
+
+TEXT_SHARES = {"flickr8k-train": 256, "cc3m-15k": 160, "myntra-15k": 96}
+"""Pairs of each corpus in one batch of stage 1."""
+
+IMAGE_SHARES = {"flickr8k-train": 80, "cc3m-15k": 120, "myntra-15k": 56}
+"""Pictures of each corpus in one batch of stage 2."""
+
+
+LICENCE = "Apache-2.0 for the weights; trained in part on data for non-commercial research, see MODEL_CARD.md"
+
+
+@dataclass
+class Run:
+    """One training run: where it reads and writes, how long its stages are. Everything is derived from `seed`."""
+
+    data: Path
+    out: Path
+    say: Say
+    seed: int = 0
+    views: int = 3
+    text_steps: int = 700
+    image_plan: Plan = field(default_factory=lambda: Plan(steps=4500))
+    joint_plan: JointPlan = field(default_factory=lambda: JointPlan(steps=600))
+    version: str = "1"
+    model_size: int = 128
+    device: str = "cpu"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded pictures, teacher features and text vectors: all of it can be made again."""
+        return self.out / "cache"
+
+    @cached_property
+    def corpora(self) -> dict[str, Corpus]:
+        """What is trained on."""
+        return {name: load_corpus(self.data, self.cache, name) for name in TEXT_SHARES}
+
+    @cached_property
+    def texts(self) -> dict[str, list[Rows]]:
+        """Tokens of every wording."""
+        tokenize = clip_tokenizer(context_length=towers.CONTEXT, merges=towers.MERGES)
+        return {name: tokenised(wordings(corpus), tokenize) for name, corpus in self.corpora.items()}
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model, whose towers the stages fill in."""
+        return towers.build(towers.model_config(), self.seed).to(self.device)
+
+    @cached_property
+    def head(self) -> TeacherHead:
+        """Stage 1's scaffolding."""
+        return TeacherHead().to(self.device)
+
+    def do_data(self) -> None:
+        """Decode everything."""
+        self.say(", ".join(f"{name} {len(corpus)}" for name, corpus in self.corpora.items()))
+
+    def do_teacher(self) -> None:
+        """Cache the teacher's features of `views` fixed views of everything."""
+        cache_views(self.data, self.cache, list(self.corpora.values()), self.views, self.say, torch.device(self.device))
+
+    def do_text(self) -> None:
+        """Stage 1: the text tower and the head; the picture tower is still random."""
+        progress = Progress(self.out, "text", seed=self.seed, every=100, decay=0.99)
+        domains = [
+            Domain(name, training_rows(corpus), self.texts[name], load_views(self.cache, name, 1), TEXT_SHARES[name])
+            for name, corpus in self.corpora.items()
+        ]
+        self.head.fit(np.concatenate([domain.views[0][::4] for domain in domains]))
+        train_text(self.model, self.head, domains, self.text_steps, progress, self.say)
+        nn.ModuleDict({"model": self.model, "head": self.head}).load_state_dict(progress.result())
+
+    def vectors(self, name: str) -> torch.Tensor:
+        """Stage 1's unit rows (m, dim) float32 of all wordings of a corpus, cached."""
+        target = self.cache / f"{name}.vectors.npy"
+        if not target.is_file():
+            rows = [row for wording in self.texts[name] for row in wording]
+            np.save(target, encode_all(self.model, rows))
+        return torch.from_numpy(np.load(target).astype(np.float32))
+
+    @cached_property
+    def pictures(self) -> list[Pictures]:
+        """Stage 2's corpora, held in memory."""
+        out = []
+        for name, corpus in self.corpora.items():
+            views = min(self.views, available_views(self.cache, name))
+            counts = [len(wording) for wording in self.texts[name]]
+            out.append(
+                Pictures(
+                    name=name,
+                    images=np.array(corpus.images),
+                    rows=training_rows(corpus),
+                    boxes=[crop_boxes(len(corpus), view) for view in range(views)],
+                    views=[np.array(view) for view in load_views(self.cache, name, views)],
+                    vectors=self.vectors(name),
+                    first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+                    share=IMAGE_SHARES[name],
+                )
+            )
+        return out
+
+    def do_image(self) -> None:
+        """Stage 2: the picture tower."""
+        progress = Progress(self.out, "image", seed=self.seed, every=200, decay=0.995)
+        train_image(self.model, self.head, self.pictures, self.image_plan, progress, self.say)
+        Student(self.model).load_state_dict(progress.result())
+
+    def do_joint(self) -> None:
+        """Stage 3: both towers."""
+        progress = Progress(self.out, "joint", seed=self.seed, every=100, decay=0.99)
+        train_joint(self.model, self.head, self.pictures, self.texts, self.joint_plan, progress, self.say)
+        Towers(self.model).load_state_dict(progress.result())
+
+    def do_export(self) -> None:
+        """Write the folder of FORMAT.md, refusing if its graphs do not agree with the model."""
+        size = self.model_size
+        config = {"model_cfg": towers.model_config(size), "preprocess_cfg": towers.preprocess_config()}
+        export(self.model, config, card(self.version, size, self.model), self.out / "mini")
+
+    def do_evaluate(self) -> None:
+        """Measure the written folder, note it in `mini.json`, and draw the plot."""
+        folder = self.out / "mini"
+        measured = measure(folder, self.data)
+        note_measured(folder, measured)
+        self.say(json.dumps(measured))
+        draw_curves(self.out)
+
+
+def card(version: str, size: int, model: nn.Module) -> dict[str, Any]:
+    """What `mini.json` says beside checksums and measurements."""
+    scale: torch.Tensor = model.logit_scale.detach()  # type: ignore[operator]
+    return {
+        "name": "mini",
+        "version": version,
+        "licence": LICENCE,
+        "dim": towers.EMBED_DIM,
+        "image_size": size,
+        "context_length": towers.CONTEXT,
+        "bpe_merges": towers.MERGES,
+        "logit_scale": round(float(scale.exp()), 4),
+        "measured": {},
+    }
+
+
+def encode_all(model: nn.Module, rows: Sequence[Sequence[int]], batch: int = 256) -> Matrix:
+    """Unit rows (n, dim) float32 of many token lists; equal lists are encoded once, lists of one length together."""
+    numbers: dict[tuple[int, ...], int] = {}
+    index = [numbers.setdefault(tuple(row), len(numbers)) for row in rows]
+    unique = sorted(numbers, key=len)
+    device = next(model.parameters()).device
+    out = np.empty((len(numbers), towers.EMBED_DIM), np.float32)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+        for start in range(0, len(unique), batch):
+            group = unique[start : start + batch]
+            out[[numbers[row] for row in group]] = towers.encode_texts(model, group).float().cpu().numpy()
+    return out[index]
