@@ -24,9 +24,6 @@ from mmsearch.types import Failure, Hits, IngestReport, Item, Json, Kind, Progre
 if TYPE_CHECKING:
     from mmsearch.ingest import IngestOptions
 
-BARE_ROOT = "bare_root"
-"""Name of the stored value that says which root's ids are bare paths (:mod:`mmsearch.roots`)."""
-
 
 class Collection:
     """A folder on disk that holds everything searched together. Open one with :meth:`open`; close it, or use ``with``.
@@ -151,19 +148,18 @@ class Collection:
         After an interrupt or a kill the next call goes on where this one stopped; at most one batch is done twice.
         """
         from mmsearch.ingest import IngestOptions, Rules, Target, sync
-        from mmsearch.roots import find_root
+        from mmsearch.roots import RULES, RootRules, find_root
 
         options = options or IngestOptions()
         rules = Rules(on_error=_one_of("on_error", on_error, "record", "raise"), prune=prune, checksum=checksum)
         with self._writing(wait, dry_run) as writer:
             roots = self.roots()
-            place = find_root(roots, self._bare_root(), source)
+            place = find_root(roots, RootRules.load(self._stored(RULES)), source)
 
             def record_root(writer: Writer) -> None:
                 if place.name not in roots:
                     writer.add_root(place.name, place.source.root)
-                    if not roots:
-                        writer.set_meta(BARE_ROOT, place.name)
+                    writer.set_meta(RULES, place.rules.dump())
 
             target = Target(self._store, writer, lambda: self.encoder, progress, record_root)
             return sync(place.source, target, root=place.name, prefix=place.prefix, rules=rules, options=options)
@@ -340,9 +336,9 @@ class Collection:
         with self._store.writer(wait=wait) as writer:
             return writer.remove_root(name)
 
-    def _bare_root(self) -> str | None:
+    def _stored(self, name: str) -> str | None:
         with self._store.snapshot() as snapshot:
-            return snapshot.meta(BARE_ROOT)
+            return snapshot.meta(name)
 
     def _known_root(self, name: str) -> None:
         if name not in (roots := self.roots()):

@@ -161,7 +161,7 @@ def _degrees(tags: Mapping[int, tuple[Any, ...]], tag: int, reference: int, nega
     parts = [_ratio(value) for value in tags.get(tag, ())[:3]]
     if not parts or any(part is None for part in parts):
         return None
-    degrees = sum(float(part or 0) / 60**i for i, part in enumerate(parts))
+    degrees = sum(float(part or 0) / 60.0**i for i, part in enumerate(parts))
     side = tags.get(reference, (b"",))[0]
     return round(-degrees if isinstance(side, bytes) and side[:1].upper() == negative else degrees, 6)
 
@@ -169,4 +169,4 @@ def _degrees(tags: Mapping[int, tuple[Any, ...]], tag: int, reference: int, nega
 def _ratio(value: object) -> float | None:
     if not (isinstance(value, tuple) and len(value) == 2 and value[1]):
         return None
-    return float(value[0]) / float(value[1])
+    return float(value[0] / value[1])

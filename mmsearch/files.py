@@ -6,11 +6,29 @@ import errno
 import os
 import stat
 import time
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from mmsearch.errors import InputError
 
-__all__ = ["MAX_FILE_BYTES", "FileBytes", "read_file", "read_with_stat"]
+__all__ = ["MAX_FILE_BYTES", "FileBytes", "Reason", "read_file", "read_with_stat"]
+
+
+class Reason(StrEnum):
+    """Why a file was skipped: the ``reason`` of the errors of this module, of ``images`` and of ``loading``."""
+
+    NOT_IMAGE = "not_image"  # empty, or none of the formats of formats.Format
+    TRUNCATED = "truncated"  # the end is missing
+    CORRUPT = "corrupt"  # all there, but not decodable
+    TOO_LARGE = "too_large"  # more pixels (or bytes) than the limit
+    UNSUPPORTED = "unsupported"  # a variant that needs an extra, or that nothing reads
+    VANISHED = "vanished"  # gone between the scan and the reading
+    PERMISSION = "permission"
+    NOT_REGULAR = "not_regular"  # a FIFO, a device, a folder
+    IO_ERROR = "io_error"  # EIO or ESTALE three times, or another error of the disk
+    CRASHED = "crashed"  # the worker died twice over it, or ran out of memory
+    TIMEOUT = "timeout"  # took longer than the limit, twice
+
 
 MAX_FILE_BYTES: Final = 1 << 30
 """Larger files are refused as ``too_large``: no photo within the megapixel limit needs more."""
@@ -51,7 +69,7 @@ def read_with_stat(path: str | os.PathLike[str], *, max_bytes: int = MAX_FILE_BY
                 continue
             raise InputError(_reason(error), f"cannot be read: {error.strerror or error}") from error
         except ValueError as error:  # a NUL in the name
-            raise InputError("vanished", f"cannot be read: {error}") from error
+            raise InputError(Reason.VANISHED, f"cannot be read: {error}") from error
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -60,25 +78,25 @@ def _read(path: str | os.PathLike[str], max_bytes: int) -> FileBytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise InputError("not_regular", f"is {_what(status.st_mode)}, not a regular file")
+            raise InputError(Reason.NOT_REGULAR, f"is {_what(status.st_mode)}, not a regular file")
         if status.st_size > max_bytes:
-            raise InputError("too_large", f"has {status.st_size} bytes, more than the limit of {max_bytes}")
+            raise InputError(Reason.TOO_LARGE, f"has {status.st_size} bytes, more than the limit of {max_bytes}")
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
             # one byte more than the limit shows a file that grows while it is read
             data = stream.read() if status.st_size else stream.read(max_bytes + 1)
         if data is None or len(data) > max_bytes:
-            raise InputError("too_large", f"has more bytes than the limit of {max_bytes}")
+            raise InputError(Reason.TOO_LARGE, f"has more bytes than the limit of {max_bytes}")
         return FileBytes(data, status.st_size, status.st_mtime_ns)
     finally:
         os.close(descriptor)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError) -> Reason:
     if error.errno in _VANISHED:
-        return "vanished"
+        return Reason.VANISHED
     if error.errno in _DENIED:
-        return "permission"
-    return "not_regular" if error.errno in _NOT_A_FILE else "io_error"
+        return Reason.PERMISSION
+    return Reason.NOT_REGULAR if error.errno in _NOT_A_FILE else Reason.IO_ERROR
 
 
 def _what(mode: int) -> str:

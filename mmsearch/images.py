@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,7 +26,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from mmsearch.errors import ImageError
 from mmsearch.exif import Exif, read_exif
-from mmsearch.files import read_file
+from mmsearch.files import Reason, read_file
 from mmsearch.formats import Format, is_cut_short, sniff, webp_size, without_extras
 from mmsearch.types import ImageInfo
 
@@ -38,22 +37,6 @@ __all__ = ["MAX_MEGAPIXELS", "Reason", "open_image", "read_file", "thumbnail"]
 
 MAX_MEGAPIXELS: Final = 89.0
 """The default limit, just below Pillow's own: 89 million pixels are 356 MB once decoded."""
-
-
-class Reason(StrEnum):
-    """Why a file was skipped: the ``reason`` of the errors of this module, of ``files`` and of ``loading``."""
-
-    NOT_IMAGE = "not_image"  # empty, or none of the formats of formats.Format
-    TRUNCATED = "truncated"  # the end is missing
-    CORRUPT = "corrupt"  # all there, but not decodable
-    TOO_LARGE = "too_large"  # more pixels (or bytes) than the limit
-    UNSUPPORTED = "unsupported"  # a variant that needs an extra, or that nothing reads
-    VANISHED = "vanished"  # gone between the scan and the reading
-    PERMISSION = "permission"
-    NOT_REGULAR = "not_regular"  # a FIFO, a device, a folder
-    IO_ERROR = "io_error"  # EIO or ESTALE three times, or another error of the disk
-    CRASHED = "crashed"  # the worker died twice over it, or ran out of memory
-    TIMEOUT = "timeout"  # took longer than the limit, twice
 
 
 class _Jpeg(JpegImageFile):
@@ -112,9 +95,7 @@ def open_image(
         raise ImageError(Reason.NOT_IMAGE, f"the content is not an image that can be read (it starts {bytes(data[:12])!r})")
     try:
         if kind in (Format.HEIC, Format.RAW):
-            from mmsearch import images_extra
-
-            return images_extra.open_extra(kind, data, max_megapixels=max_megapixels, at_least=at_least, gps=gps)
+            return _open_extra(kind, data, max_megapixels, at_least, gps)
         return _open(kind, data, max_megapixels, at_least, gps)
     except (ImageError, MemoryError):
         raise
@@ -134,10 +115,10 @@ def _open(
     if kind is Format.PNG and is_cut_short(kind, data):
         raise ImageError(Reason.TRUNCATED, "the end of the file is missing")
     if kind is Format.WEBP and (size := webp_size(data)):
-        check_size(size, max_megapixels)
+        _check_size(size, max_megapixels)
     with _READERS[kind](io.BytesIO(data)) as image:
         size = image.size
-        check_size(size, max_megapixels)
+        _check_size(size, max_megapixels)
         exif = Exif()
         if kind is Format.JPEG:
             exif = _exif_of(image, gps)
@@ -148,13 +129,35 @@ def _open(
             exif, size = read_exif(data, gps=gps)._replace(orientation=1), image.size
         elif kind is not Format.JPEG:  # a PNG may have it behind the pixels
             exif = _exif_of(image, gps)
-        picture = upright(to_rgb(image), exif.orientation)
+        picture = _upright(_to_rgb(image), exif.orientation)
         picture.info = {}  # comments and colour profiles would be written into whatever is saved from it
     width, height = size[::-1] if exif.orientation > 4 else size
     return picture, ImageInfo(width, height, exif.taken, exif.fields)
 
 
-def check_size(size: tuple[int, int], max_megapixels: float) -> None:
+def _open_extra(
+    kind: Format, data: bytes, max_megapixels: float, at_least: tuple[int, int] | None, gps: bool
+) -> tuple[Image.Image, ImageInfo]:
+    from mmsearch import images_extra
+
+    def check(size: tuple[int, int]) -> None:
+        _check_size(size, max_megapixels)
+
+    def decode(preview: bytes) -> Image.Image:
+        return open_image(preview, max_megapixels=max_megapixels, at_least=at_least)[0]
+
+    if kind is Format.HEIC:
+        image, block = images_extra.read_heic(data, check)
+        size, exif = image.size, read_exif(block, gps=gps)
+    else:
+        image, size = images_extra.read_raw(data, check, decode, at_least)
+        exif = read_exif(data, gps=gps)
+    picture = _to_rgb(image)
+    picture.info = {}
+    return picture, ImageInfo(*size, exif.taken, exif.fields)
+
+
+def _check_size(size: tuple[int, int], max_megapixels: float) -> None:
     """Raises :class:`ImageError` ``too_large`` when (width, height) has more than ``max_megapixels`` million pixels."""
     megapixels = size[0] * size[1] / 1e6
     if megapixels > max_megapixels:
@@ -179,12 +182,12 @@ def _explain(kind: Format, data: bytes, error: Exception) -> ImageError:
     return ImageError(Reason.CORRUPT, f"a damaged {kind} ({text})")
 
 
-def upright(image: Image.Image, orientation: int) -> Image.Image:
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     """The picture turned and mirrored as EXIF's orientation 1-8 says; the same object for 1."""
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode of Pillow → RGB, in 8 bits, transparency composited on white."""
     mode = image.mode
     if mode.startswith("I") or mode == "F":
@@ -227,7 +230,7 @@ def thumbnail(image: Image.Image | bytes, size: int = 256, *, format: str = "JPE
     if isinstance(image, bytes):
         image, _ = open_image(image, at_least=(2 * size, 2 * size))
     else:
-        image = to_rgb(image)
+        image = _to_rgb(image)
     scale = size / max(image.size)
     if scale < 1:
         small = max(1, round(image.width * scale)), max(1, round(image.height * scale))

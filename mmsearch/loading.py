@@ -20,9 +20,9 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch._decode_pool import Pool
-from mmsearch._decode_process import Task
-from mmsearch._decode_worker import Outcome, Settings, perform
+from mmsearch.decoding.pool import Pool
+from mmsearch.decoding.process import Task
+from mmsearch.decoding.worker import Outcome, Settings, perform
 from mmsearch.errors import ImageError, InputError, MMSearchError, UsageError
 from mmsearch.images import MAX_MEGAPIXELS, Reason
 from mmsearch.protocols import ImagePreparer
@@ -96,7 +96,8 @@ class Loader:
     ``workers=0`` decodes in the calling thread: nothing to start for a handful of pictures, but neither a timeout nor a
     memory limit. Otherwise processes start as jobs come (0.15 s each, side by side), each held to ``memory_mb`` above
     what it needs itself and each picture to ``timeout`` seconds. Workers are programs of their own: the caller's main
-    module is not imported again, and needs no ``__name__`` guard. ``preparer`` is pickled to them.
+    module is not imported again, and needs no ``__name__`` guard. ``preparer`` is pickled to them. What decoders print
+    is dropped, unless ``MMSEARCH_WORKER_STDERR`` is set in the environment.
 
     >>> with Loader(preparer, workers=2) as loader:                    # doctest: +SKIP
     ...     for loaded in loader.load(Job(path, path) for path in paths):

@@ -48,7 +48,7 @@ class VidSet:
 
     def __init__(self, vids: Vids | Sequence[int], *, is_sorted: bool = False) -> None:
         array = np.asarray(vids, dtype=np.int64)
-        self.vids: Vids = array if is_sorted else np.unique(array)
+        self.vids: Vids = array if is_sorted else _sorted_unique(array)
 
     def __len__(self) -> int:
         return len(self.vids)
@@ -69,6 +69,13 @@ class VidSet:
 
     def __sub__(self, other: VidSet) -> VidSet:
         return VidSet(np.setdiff1d(self.vids, other.vids, assume_unique=True), is_sorted=True)
+
+
+def _sorted_unique(vids: Vids) -> Vids:
+    ordered = np.sort(vids)  # np.unique hashes integers: 26 ms for 131k vids where sorting takes 0.5
+    first = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
 
 
 # --- what goes in -----------------------------------------------------------------------------------------------

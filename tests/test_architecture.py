@@ -22,7 +22,7 @@ MODULES = {module_of(path) for path in FILES}
 
 BASE = {"errors", "types"}
 SEAM = BASE | {"protocols"}
-PICTURES = {"images", "images_extra", "formats", "exif", "preprocess", "files", "loading", "decoding"}
+PICTURES = {"images", "images_extra", "formats", "exif", "preprocess", "files", "loading", "decoding", "texts"}
 ADAPTERS = {"encoders", "indexes", "sources", "rerankers"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -39,13 +39,17 @@ ALLOWED: dict[str, set[str]] = {
     "models": SEAM | {"registry", "encoders", "presets", "settings"},
     "embed": SEAM | {"cache", "images", "store", "files"},
     "search": SEAM | {"cache", "store"},
-    "ingest": SEAM | {"images", "loading", "store"},
+    "ingest": SEAM | PICTURES | {"store"},
+    "relevance": SEAM,
     "roots": SEAM | {"sources"},
     "status": BASE | {"store"},
     "collection": SEAM | {"status", "cache", "embed", "indexes", "ingest", "models", "roots", "search", "store"},
+    "evaluation": BASE,
     "training": SEAM | PICTURES | {"encoders"},
     "testing": SEAM | PICTURES | {"encoders", "indexes"},
-    "cli": SEAM | PICTURES | {"facade", "status", "collection", "ingest", "models", "settings", "sources", "training"},
+    "cli": SEAM
+    | PICTURES
+    | {"facade", "status", "collection", "evaluation", "ingest", "models", "settings", "sources", "training"},
 }
 """Each room (a file or folder of the package) and the rooms it may import from, beside itself."""
 

@@ -89,9 +89,9 @@ def _graphs(towers: _towers.Towers, folder: Path) -> None:
     encode_image: Callable[[Tensor], Tensor] = model.encode_image  # type: ignore[assignment]
     _write(_Tower(model, encode_image), pixels, "pixels", {0: batch}, folder / "image.onnx")
     full = towers.tokenizer.context_length
-    rows = towers.tokenizer.rows(_towers.PROBE_TEXTS[:2])
-    if towers.cut is not None:
-        tokens = torch.from_numpy(pad(rows, max(map(len, rows)), towers.tokenizer.padding))
+    rows = towers.tokenizer.rows(["a", "sky"])
+    if towers.cut is not None:  # an example of the full length would fix it in the graph
+        tokens = torch.from_numpy(pad(rows, min(max(map(len, rows)) + 1, full - 1), towers.tokenizer.padding))
         shape = {0: batch, 1: torch.export.Dim("length", min=2, max=full)}
         _write(_Tower(model, towers.cut), tokens, "tokens", shape, folder / "text.onnx")
     else:

@@ -15,6 +15,7 @@ from mmsearch.encoders import _checkpoint
 from mmsearch.encoders._batches import Batches
 from mmsearch.encoders._facts import file_sha256
 from mmsearch.encoders._identity import fingerprint
+from mmsearch.encoders._patience import import_torch
 from mmsearch.encoders._tokenize import Tokenizer, tokenizer_for
 from mmsearch.errors import ModelCorrupt, UsageError
 from mmsearch.protocols import EncoderSpec, ImagePreparer
@@ -169,6 +170,7 @@ class OpenClipEncoder:
         with self._lock:
             if self._loaded is None:
                 spec, found = self.spec, self.checkpoint
+                import_torch()
                 from mmsearch.encoders import _towers
 
                 device = _towers.pick_device(self._device)

@@ -20,7 +20,7 @@ from mmsearch.evaluation.readers import Captions, Judgements, read
 from mmsearch.evaluation.report import Row, Score, compare, plot, to_csv, to_json
 from mmsearch.evaluation.runs import Run, read_run, run, write_run
 from mmsearch.evaluation.statistics import Interval, bootstrap, paired_difference, randomisation_test
-from mmsearch.evaluation.zero_shot import TEMPLATES, labels_of, zero_shot
+from mmsearch.evaluation.zero_shot import TEMPLATES, labels_of, prompt, zero_shot
 
 __all__ = [
     "DEFAULT_MEASURES",
@@ -42,6 +42,7 @@ __all__ = [
     "measure",
     "paired_difference",
     "plot",
+    "prompt",
     "randomisation_test",
     "read",
     "read_run",

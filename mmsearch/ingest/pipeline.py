@@ -28,6 +28,7 @@ from mmsearch.ingest.plan import Action, Pending
 from mmsearch.loading import Job, Loaded
 from mmsearch.protocols import Encoder, Source
 from mmsearch.store import Store, Writer
+from mmsearch.texts import decode_text
 from mmsearch.types import Asset, Failure, Kind, Progress, ProgressFn
 
 QUEUE = 3
@@ -216,8 +217,8 @@ class Pipeline:
         try:
             text = asset.text
             if text is None:
-                text = self._s.source.read(asset).decode("utf-8-sig", errors="replace")
-            if not text.strip():
+                text = decode_text(self._s.source.read(asset))
+            elif not text.strip():
                 raise InputError("empty", "the text is empty")
         except InputError as error:
             loose.failures.append(self._failure(asset, error))

@@ -63,16 +63,12 @@ class Known:
         self._vids: Vids = np.ascontiguousarray(pairs["vid"])
         self._seen = np.zeros(len(pairs), dtype=np.bool_)
         self._kept: set[int] = set()
-        self._failed = np.unique(
-            np.fromiter(
-                (
-                    hash((failure.path, failure.size, failure.mtime_ns))
-                    for failure in snapshot.failures(root)
-                    if failure.reason not in TRANSIENT
-                ),
-                dtype=np.int64,
-            )
-        )
+        self._failures = {
+            (failure.path, failure.size, failure.mtime_ns): failure.reason in TRANSIENT
+            for failure in snapshot.failures(root)
+            if not scope or failure.path == scope or failure.path.startswith(scope + "/")
+        }
+        self._failures_seen: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._vids)
@@ -88,10 +84,16 @@ class Known:
         return same
 
     def failed(self, asset: Asset) -> bool:
-        """Whether this asset was skipped before, at this size and mtime."""
-        key = hash((asset.path, asset.size, asset.mtime_ns))
-        at = int(np.searchsorted(self._failed, key))
-        return at < len(self._failed) and int(self._failed[at]) == key
+        """Whether this asset was skipped before, at this size and mtime, and would be again."""
+        transient = self._failures.get((asset.path, asset.size, asset.mtime_ns))
+        if transient is None:
+            return False
+        self._failures_seen.add(asset.path)
+        return not transient
+
+    def stale_failures(self) -> list[str]:
+        """Paths of failures whose file is gone or has changed."""
+        return [path for path, _, _ in self._failures if path not in self._failures_seen]
 
     def keep(self, vid: int) -> None:
         """The item is still there, though not just so."""
@@ -172,9 +174,11 @@ def _fill(
                 unchanged += 1
             else:
                 rest.append(asset)
-        at_path = snapshot.by_path(root, sorted({asset.path for asset in rest})) if rest else {}
+        stored = snapshot.by_id([asset.id for asset in rest])
         for asset in rest:
-            record = _item_of(asset, at_path.get(asset.path, ()))
+            record = stored.get(asset.id)
+            if record is not None and record.root != root:
+                record = None
             if record is not None:
                 known.keep(record.vid)
             if known.failed(asset):
@@ -187,10 +191,6 @@ def _fill(
                 spool.put(pending)
         tick(scanned)
     return Plan(spool, known, scanned, unchanged, failed_before)
-
-
-def _item_of(asset: Asset, records: Iterable[Record]) -> Record | None:
-    return next((record for record in records if record.id == asset.id), None)
 
 
 def _compare(asset: Asset, record: Record | None, *, checksum: bool) -> Pending | None:

@@ -30,7 +30,9 @@ def sync(
     began = time.monotonic()
     plan = _plan(source, target, root, prefix, rules.checksum, began)
     gone = plan.known.gone().tolist()
-    refused = _why_not_prune(source, plan, rules)
+    refused = _why_not_prune(source, plan, rules) if gone else None
+    if refused:  # what may still be there can be copied, but not moved or removed
+        gone = []
     problems = tuple(replace(problem, root=root) for problem in getattr(source, "problems", ()))
     try:
         if target.writer is None:
@@ -40,9 +42,11 @@ def sync(
         tally = _run(plan, source, target, sorter, rules, options) if plan.pending.total else Tally()
     finally:
         plan.pending.close()
-    if problems:
-        target.writer.commit(Change(failures=problems))
-    removed = [] if refused else sorter.still_gone()
+    skipped = tuple(tally.skipped) + problems
+    stale = set(plan.known.stale_failures()) - {failure.path for failure in skipped} if source.complete else set()
+    if problems or stale:
+        target.writer.commit(Change(failures=problems, forgiven=[(root, path) for path in sorted(stale)]))
+    removed = sorter.still_gone()
     for start in range(0, len(removed), DELETE_BLOCK):
         target.writer.commit(Change(deletes=removed[start : start + DELETE_BLOCK]))
     return IngestReport(
@@ -52,9 +56,9 @@ def sync(
         removed=len(removed),
         unchanged=plan.unchanged + tally.touched,
         reused=tally.reused,
-        skipped=tuple(tally.skipped) + problems,
+        skipped=skipped,
         skipped_before=plan.failed_before,
-        pruning_refused=refused if gone else None,
+        pruning_refused=refused,
         seconds=time.monotonic() - began,
         stages={"decode": tally.decode, "encode": tally.encode, "commit": tally.commit},
         bottleneck=bottleneck(tally),
@@ -107,11 +111,11 @@ def _dry_report(
     return IngestReport(
         added=new,
         updated=len(actions) - new,
-        removed=0 if refused else len(gone),
+        removed=len(gone),
         unchanged=plan.unchanged,
         skipped=problems,
         skipped_before=plan.failed_before,
-        pruning_refused=refused if gone else None,
+        pruning_refused=refused,
         seconds=seconds,
         dry_run=True,
     )

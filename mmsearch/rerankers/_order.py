@@ -14,9 +14,11 @@ from mmsearch.types import Hit
 def ordered(hits: Sequence[Hit], values: NDArray[np.floating]) -> list[Hit]:
     """The hits by falling ``values`` ``(n,)``, equal ones as they came; ``rerank`` is the value, ranks are given anew.
 
-    The ranks of the hits that come in are used up in order: a page from 11 on stays one.
+    The ranks of the hits that come in are used up in order: a page from 11 on stays one. Values are rounded to 1e-6, since
+    a matrix product may give equal rows products that differ by 1e-8.
     """
-    order = np.argsort(-np.asarray(values, dtype=np.float64), kind="stable")
+    values = np.round(np.asarray(values, dtype=np.float64), 6)
+    order = np.argsort(-values, kind="stable")
     return listed([hits[at] for at in order], [float(values[at]) for at in order], first(hits))
 
 

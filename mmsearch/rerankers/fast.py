@@ -31,7 +31,7 @@ class FastReranker:
     ``pictures`` says what is done where no term is a text: ``"reciprocal"``, ``"expand"`` or ``"none"``.
     """
 
-    def __init__(self, bank: Vectors | None = None, *, weight: float = 0.4, pictures: str = "none") -> None:
+    def __init__(self, bank: Vectors | None = None, *, weight: float = 0.2, pictures: str = "none") -> None:
         if pictures not in ("reciprocal", "expand", "none"):
             raise UsageError(f"pictures is {pictures!r}, and must be one of: reciprocal, expand, none")
         self.bank, self.weight, self.pictures = bank, weight, pictures

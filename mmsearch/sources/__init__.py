@@ -19,6 +19,6 @@ from mmsearch.sources.coco import CocoCaptions
 from mmsearch.sources.filelist import FileList
 from mmsearch.sources.folder import Folder
 from mmsearch.sources.manifest import Manifest
-from mmsearch.sources.texts import decode_text
+from mmsearch.texts import decode_text
 
 __all__ = ["CocoCaptions", "FileList", "Folder", "Manifest", "decode_text"]

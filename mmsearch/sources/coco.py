@@ -12,7 +12,7 @@ from typing import Any
 from mmsearch.errors import SourceError
 from mmsearch.sources.files import item_id, read_asset
 from mmsearch.sources.records import Problems, below_root, image_asset, text_asset
-from mmsearch.sources.texts import decode_loosely
+from mmsearch.texts import decode_loosely
 from mmsearch.sources.values import plain
 from mmsearch.types import Asset, Failure, Json
 

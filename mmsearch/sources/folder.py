@@ -195,23 +195,22 @@ class _Walk:
                 continue
             below = prefix + name
             kind = kinds.get(name[-4:]) or kinds.get(name[name.rfind(".") :].lower())
-            if kind is not None and plain:  # nearly every entry of most trees: one stat, and little else
-                try:
+            try:
+                if kind is not None and plain:  # nearly every entry of most trees: one stat, and little else
                     found = entry.stat(follow_symlinks=False)
-                except OSError as error:
-                    self._unreadable(below, entry, error)
-                    continue
-                if found.st_mode & _FILE_TYPE not in _FOLDER_OR_LINK:
-                    id = below if below.isascii() else item_id(below)
-                    assets.append(make((id, kind, below, found.st_size, found.st_mtime_ns, None, None, None)))
-                    continue
-            elif name == "catalog.db" and _is_collection(entries):
-                return ()
-            if entry.is_dir(follow_symlinks=False):
-                if not filtered or not self._left_out(below + "/", layers):
-                    folders.append((below, layers))
-            elif kind is not None or follow:
-                assets += self._slowly(entry, below, kind, layers)
+                    if found.st_mode & _FILE_TYPE not in _FOLDER_OR_LINK:
+                        id = below if below.isascii() else item_id(below)
+                        assets.append(make((id, kind, below, found.st_size, found.st_mtime_ns, None, None, None)))
+                        continue
+                elif name == "catalog.db" and _is_collection(entries):
+                    return ()
+                if entry.is_dir(follow_symlinks=False):
+                    if not filtered or not self._left_out(below + "/", layers):
+                        folders.append((below, layers))
+                elif kind is not None or follow:
+                    assets += self._slowly(entry, below, kind, layers)
+            except OSError as error:
+                self._unreadable(below, entry, error)
         folders.reverse()
         stack += folders
         if self._captioner is not None and assets:
@@ -219,18 +218,14 @@ class _Walk:
         return assets
 
     def _slowly(self, entry: os.DirEntry[str], below: str, kind: Kind | None, layers: Layer) -> Sequence[Asset]:
-        """The asset that an entry is, if it is one, where there are patterns or links to think of."""
+        """The asset that an entry is, if it is one, where there are patterns or links to think of. Raises OSError."""
         is_link = entry.is_symlink()
         if (is_link and not self._folder.follow_symlinks) or not (is_link or kind) or self._left_out(below, layers):
             return ()
-        try:
-            if is_link and entry.is_dir():
-                self._links.append((below, layers))
-                return ()
-            found = entry.stat()
-        except OSError as error:
-            self._unreadable(below, entry, error)
+        if is_link and entry.is_dir():
+            self._links.append((below, layers))
             return ()
+        found = entry.stat()
         return () if kind is None else (Asset(item_id(below), kind, below, found.st_size, found.st_mtime_ns),)
 
     def _left_out(self, path: str, layers: Layer) -> bool:

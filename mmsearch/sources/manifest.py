@@ -60,7 +60,7 @@ class Manifest:
     ``problems`` holds broken lines, names used twice and images outside ``root``, each as ``file:line``; the scan goes on.
     ``complete`` is false after a broken line, since nothing says whose it was, and when no row could be used.
 
-    Picklable. Streams, in memory it holds 8 bytes an item; one ``stat`` for each image.
+    Picklable. Streams: it keeps no rows, but a hash of each id (70 bytes an item). One ``stat`` for each image.
 
     >>> [asset.id for asset in Manifest("products.csv").scan()]      # doctest: +SKIP
     ['sku-1', 'sku-1#caption-0']
@@ -194,9 +194,8 @@ class _Reading:
             return []
         own = self._scalar(values, roles.id)
         base = own or (item_id(images[0]) if images else f"text-{digest63(texts[0].encode()):016x}")
-        again = self._is_known(base)
-        if again and (own or not images or not texts):
-            self._problems.note(where, "duplicate_id", f"{base[:80]!r} is the name of an earlier row, this one is left out")
+        again = hash(base) in self._seen and own is None and bool(images and texts)  # another caption of that image
+        if not again and not self._is_new(base, where):
             return []
         group = self._scalar(values, roles.group) or (base if images or len(texts) > 1 else None)
         meta = self._meta(values, roles)
@@ -211,16 +210,17 @@ class _Reading:
             names = [base] if len(texts) == 1 else [f"{base}#{n}" for n in range(len(texts))]
         path = self._manifest.name
         out += [text_asset(id, text, path, group, meta) for id, text in zip(names, texts, strict=True)]
-        return out
+        return [asset for asset in out if asset.id == base or self._is_new(asset.id, where)]
 
     def _image(self, id: str, name: str, group: str | None, meta: Mapping[str, Json]) -> Asset:
         return image_asset(id, self._manifest.root, name, group, meta)
 
-    def _is_known(self, id: str) -> bool:
-        key = hash(id)
-        known = key in self._seen
-        self._seen.add(key)
-        return known
+    def _is_new(self, id: str, where: str) -> bool:
+        if hash(id) in self._seen:
+            self._problems.note(where, "duplicate_id", f"{id[:80]!r} is there already, this one is left out")
+            return False
+        self._seen.add(hash(id))
+        return True
 
     def _images(self, names: Sequence[str], where: str) -> list[str]:
         found: list[str] = []

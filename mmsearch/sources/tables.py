@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 from mmsearch.errors import MissingExtra, SourceError
-from mmsearch.sources.texts import decode_loosely
+from mmsearch.texts import decode_loosely
 
 FORMATS = ("csv", "jsonl", "parquet")
 MAX_LINE_BYTES = 16 << 20

@@ -56,7 +56,8 @@ def make_engine(path: Path, *, mode: str) -> Engine:
 
     ``mode`` is ``rw``, or ``ro`` (a reader: many connections, for any thread, kept for reuse), or ``immutable`` (a
     reader of media that nobody can change: no locks, no WAL). Readers open the file read-only even where they could
-    write: they can neither change it nor run a checkpoint."""
+    write: they can neither change it nor run a checkpoint.
+    """
     parameters, pragmas, begin, pool = _MODES[mode]
     engine = create_engine("sqlite://", creator=lambda: connect(path, parameters, pragmas), **pool)
 
@@ -68,8 +69,8 @@ def make_engine(path: Path, *, mode: str) -> Engine:
 
 
 def raw(connection: Connection) -> sqlite3.Connection:
-    """The sqlite3 connection below, for hot paths: Core's rows cost 34 times ``np.fromiter`` over a raw cursor at
-    100k rows, its inserts of dicts half the speed of a raw ``executemany``.
+    """The sqlite3 connection below, for hot paths: a hundred thousand rows cost 1.8 s through Core and 53 ms through a raw
+    cursor, and Core inserts 19k dicts/s where a raw ``executemany`` inserts 41k to 142k tuples.
     """
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
@@ -121,7 +122,8 @@ class Catalog:
         """A write transaction; its end is the commit point. The caller holds the lock.
 
         When SQLite reports a failed input or output, it is not known what reached the disk: no further write is
-        allowed."""
+        allowed.
+        """
         self._disk.check()
         with translated(self._layout, self._disk), self.engine("rw").begin() as connection:
             yield connection

@@ -40,7 +40,8 @@ class Change:
     ``vectors`` is ``(len(upserts), dim)`` float32, row ``i`` for ``upserts[i]``. An upsert whose id exists replaces
     that item: the old version dies in the same commit and the new one gets a new vid; of two upserts with one id the
     later counts. A move to an id that another item holds replaces that item. Vids that are not live are ignored.
-    ``forgiven`` are the ``(root, path)`` of failures to forget."""
+    ``forgiven`` are the ``(root, path)`` of failures to forget.
+    """
 
     upserts: Sequence[Draft] = ()
     vectors: Vectors | None = None
@@ -76,9 +77,7 @@ class CompactReport:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One result of a check. ``level`` is ``ok``, ``warning`` (nothing is lost) or ``error``; ``what`` a short stable
-    word.
-    """
+    """One result of a check. ``level`` is ``ok``, ``warning`` (nothing is lost) or ``error``; ``what`` a short stable word."""
 
     level: str
     what: str
@@ -88,9 +87,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """A derived index as the catalogue has it: a file name below ``indexes/``, its size and CRC-32, and what is in
-    it.
-    """
+    """A derived index as the catalogue has it: a file name below ``indexes/``, its size and CRC-32, and what is in it."""
 
     kind: str
     file: str

@@ -3,7 +3,8 @@
 The protocol is the commit's: new files, written and synced, folder synced; one transaction that exchanges the
 segments; only then are the old files unlinked. Vids stay, so a new segment has a ``.ids`` file that names its rows. A
 reader that began before keeps its mappings of the unlinked files; one that is too late for them begins again and sees
-the new segments."""
+the new segments.
+"""
 
 from __future__ import annotations
 
@@ -84,9 +85,7 @@ def compact(writer: Writer, catalog: Catalog, layout: Layout, disk: Disk, dim: i
 
 
 def _plan(connection: Connection, segment_rows: int) -> tuple[list[tuple[list[SegmentInfo], Vids]], int]:
-    """Runs of neighbouring segments that have dead rows, each with its live vids in order; and the number of dead
-    rows.
-    """
+    """Runs of neighbouring segments that have dead rows, each with its live vids in order; and the number of dead rows."""
     vids = (vid for (vid,) in raw(connection).execute("SELECT vid FROM item ORDER BY vid"))
     live = np.fromiter(vids, dtype=np.int64)
     segments = read_segments(connection)
@@ -108,8 +107,7 @@ def _plan(connection: Connection, segment_rows: int) -> tuple[list[tuple[list[Se
 
 
 def _chosen(segments: Sequence[SegmentInfo], dead: Sequence[int], at: int, segment_rows: int) -> bool:
-    """Whether to rewrite a segment: it has dead rows, or it is small and so is a neighbour, or that one is rewritten
-    anyway.
+    """Whether to rewrite a segment: it has dead rows, or it is small and so is a neighbour, or that one is rewritten anyway.
 
     Without the second every compaction would leave one more small segment behind.
     """

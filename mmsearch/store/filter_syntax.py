@@ -20,7 +20,7 @@ from mmsearch.errors import FilterError
 
 MAX_CHARS = 10_000
 MAX_OPERATORS = 200
-MAX_NESTING = 32
+MAX_NESTING = 20  # sqlglot takes 25 frames of Python's 1,000 for each level
 MAX_DEPTH = 16
 
 Tree: TypeAlias = exp.Expr
@@ -78,7 +78,7 @@ def parse(where: str) -> Tree:
         near = str(found.get("highlight") or "").strip() or "the end"
         refuse(f"it does not read as a condition near {near[:60]!r}")
     except (SqlglotError, RecursionError) as error:
-        refuse("a quote is not closed" if isinstance(error, TokenError) else "it does not read as a condition")
+        refuse("a quote is not closed" if isinstance(error, TokenError) else "it is nested too deeply")
     tree = trees[0] if len(trees) == 1 else None
     if tree is None:
         refuse("it does not read as one condition")
@@ -91,19 +91,24 @@ def parse(where: str) -> Tree:
 
 def _checked(tokens: list[Token]) -> list[Token]:
     out: list[Token] = []
-    nesting = operators = dots = 0
+    operators = dots = depth = 0
+    inside = [0]  # the depth inside each parenthesis that is open
     for at, token in enumerate(tokens):
         if token.comments:
             refuse(f"there is a comment in it: {token.comments[0].strip()[:40]!r}")
         before = out[-1].token_type if out else None
         following = tokens[at + 1].token_type if at + 1 < len(tokens) else None
         kind = _kind(token, before, following)
-        nesting += (kind is TokenType.L_PAREN) - (kind is TokenType.R_PAREN)
+        if kind is TokenType.L_PAREN:
+            inside.append(depth + 1)
+        elif kind is TokenType.R_PAREN and len(inside) > 1:
+            inside.pop()
+        depth = depth + 1 if kind in (TokenType.NOT, TokenType.DASH) else inside[-1]
         operators += kind in _COUNTED
         dots = dots + 1 if kind is TokenType.DOT else 0 if before is not TokenType.DOT else dots
-        if nesting > MAX_NESTING or operators > MAX_OPERATORS or dots >= MAX_DEPTH:
+        if depth > MAX_NESTING or operators > MAX_OPERATORS or dots >= MAX_DEPTH:
             refuse(
-                f"it is too large: {MAX_OPERATORS} operators, {MAX_NESTING} levels of parentheses and {MAX_DEPTH} parts"
+                f"it is too large: {MAX_OPERATORS} operators, {MAX_NESTING} levels of parentheses or not, and {MAX_DEPTH} parts"
                 " of a name are the most",
                 "put long lists into a :name, as in  id in :ids",
             )

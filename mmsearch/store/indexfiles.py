@@ -1,6 +1,4 @@
-"""Derived index files below ``indexes/``: immutable, checksummed, and named by the catalogue only when they are on
-the medium.
-"""
+"""Derived index files below ``indexes/``: immutable, checksummed, and named by the catalogue only when they are on the medium."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,10 +88,7 @@ class Calls:
         return os.pwrite(fd, data, offset)
 
     def sync(self, fd: int) -> None:
-        # macOS: fsync there does not reach the platter, F_FULLFSYNC does
-        import fcntl
-
-        if hasattr(fcntl, "F_FULLFSYNC"):
+        if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync there does not reach the platter
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
         else:
             os.fdatasync(fd)
@@ -122,7 +120,8 @@ class Disk:
     fsync is another matter: the kernel may have dropped the data and would report success the next time. So it is
     never retried: the disk object is *broken* from then on, and with it the :class:`Store` that owns it: every later
     change raises :class:`StorageError`, while readers go on. Only opening the collection again, which starts from
-    what really is on disk, gives a store that writes."""
+    what really is on disk, gives a store that writes.
+    """
 
     def __init__(self, calls: Calls | None = None) -> None:
         self.calls = calls or Calls()

@@ -22,8 +22,7 @@ def writable(folder: Path) -> bool:
 
 
 def network_type(folder: Path, mounts: Path = _MOUNTS) -> str | None:
-    """The name of the network file system that ``folder`` lies on, or ``None``; ``None`` too where the system does
-    not tell.
+    """The name of the network file system that ``folder`` lies on, or ``None``; ``None`` too where the system does not tell.
 
     Reads one small file of the kernel (Linux). The mount that covers the folder is the longest mount point above it.
     """

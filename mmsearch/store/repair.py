@@ -34,7 +34,8 @@ def repair(layout: Layout, catalog: Catalog, disk: Disk, dim: int) -> list[Findi
     SQLite's indexes and the full-text table are always built anew (20 s a million items); index files that are not as
     recorded, and files that nothing refers to, are removed. An item whose row fails its checksum is taken out and
     becomes a failure with the reason ``corrupt_vector``, of a size that no file has: so the next indexing encodes it
-    again, and only it. The whole item stands in the failure's detail as JSON, for items that came from no file."""
+    again, and only it. The whole item stands in the failure's detail as JSON, for items that came from no file.
+    """
     mender = _Mender(layout, disk, dim)
     with catalog.writing() as connection:
         findings = list(mender.mend(connection))
@@ -85,9 +86,7 @@ class _Mender:
             yield Finding("warning", "counters", f"segment {segment.id} is sealed now")
 
     def _segment(self, connection: Connection, segment: SegmentInfo, live: Vids) -> tuple[Vids, Finding] | None:
-        """Mends one segment; ``live`` are the live vids in its range. Returns those that are lost, and what was
-        done.
-        """
+        """Mends one segment; ``live`` are the live vids in its range. Returns those that are lost, and what was done."""
         path = self._layout.rows(segment.id)
         if not path.exists():
             self._drop(connection, segment)
@@ -111,9 +110,7 @@ class _Mender:
         return gone, Finding("warning", "segment_crc", f"{len(bad)} rows of {path} are damaged, {len(gone)} of them in use")
 
     def _good_rows(self, connection: Connection, segment: SegmentInfo) -> NDArray[np.bool_]:
-        """``(nrows,)``: which rows are covered by a checksum and have it. A short file is filled up with zeros
-        first.
-        """
+        """``(nrows,)``: which rows are covered by a checksum and have it. A short file is filled up with zeros first."""
         path, size = self._layout.rows(segment.id), segment.nrows * self._dim * 2
         if path.stat().st_size < size:
             fd = self._disk.open(path)
@@ -132,9 +129,7 @@ class _Mender:
         return good
 
     def _restore_ids(self, segment: SegmentInfo, live: Vids) -> bool:
-        """Writes a lost ``.ids`` file anew if no item has died since: then it names just the live ones, as its CRC
-        proves.
-        """
+        """Writes a lost ``.ids`` file anew if no item has died since: then it names just the live ones, as its CRC proves."""
         if len(live) != segment.nrows:
             return False
         self._disk.unlink(self._layout.ids(segment.id))

@@ -2,7 +2,8 @@
 
 Text that UTF-8 cannot hold (a file name of arbitrary bytes becomes a ``str`` with lone surrogates) is kept as a BLOB,
 see :func:`pack`: a TEXT and a BLOB are never equal in SQLite, so ids stay unique and are found by an index either
-way."""
+way.
+"""
 
 from __future__ import annotations
 
@@ -109,9 +110,7 @@ migration = Table(
 
 
 def pack(value: str) -> str | bytes:
-    """What is stored for a string: itself, or bytes (``surrogatepass``, which is one-to-one) if UTF-8 cannot hold
-    it.
-    """
+    """What is stored for a string: itself, or bytes (``surrogatepass``, which is one-to-one) if UTF-8 cannot hold it."""
     if value.isascii():  # most are, and it is known without looking: a fifth of the time of encoding
         return value
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, select
 
-import mmsearch
+from mmsearch import __version__
 from mmsearch.errors import (
     CollectionCorrupt,
     CollectionExists,
@@ -48,8 +48,7 @@ class Store:
 
     segment_rows = 262_144
     """A segment is sealed when it has this many rows: 256 MiB at 512 dimensions, which a compaction rewrites in a
-    second or two, while 100 million rows stay below 400 mapped files (each keeps one of the usual 1,024
-    descriptors).
+    second or two, while 100 million rows stay below 400 mapped files (each keeps one of the usual 1,024 descriptors).
     """
 
     def __init__(self, path: Path, info: StoreInfo, disk: Disk) -> None:
@@ -94,7 +93,8 @@ class Store:
         """Opens a collection, also on read-only media. Takes no lock, unless its format is older and must be migrated.
 
         Raises :class:`CollectionNotFound`, :class:`FormatTooNew`, :class:`CollectionCorrupt`, :class:`StorageError`.
-        A few ms."""
+        A few ms.
+        """
         layout, disk = Layout(path), disk or Disk()
         if not layout.catalog.is_file():
             raise CollectionNotFound(f"there is no collection in {path}", hint="mmsearch index FOLDER makes one")
@@ -130,8 +130,8 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """A read transaction: whole commits only, the same state for as long as it is open. For one thread; others open
-        their own. About 0.2 ms.
+        """A read transaction: whole commits only, the same state for as long as it is open. For one thread; others
+        open their own. About 0.2 ms.
 
         Raises :class:`StorageError` or :class:`CollectionCorrupt` when the catalogue cannot be read.
         """
@@ -171,7 +171,8 @@ class Store:
 
         Raises :class:`LockedError` if another writer has it for longer than ``wait`` seconds, :class:`StorageError`
         where nothing can be written or an earlier fsync of this store failed, :class:`UsageError` inside another
-        writer of this store."""
+        writer of this store.
+        """
         with self._locked(wait):
             writer = Writer(self, self._layout, self._catalog, self._disk)
             try:
@@ -198,9 +199,7 @@ class Store:
     # --- health ---------------------------------------------------------------------------------------------------
 
     def verify(self) -> list[Finding]:
-        """Checks everything; see :func:`mmsearch.store.verify.verify`. Reads all vectors once; works beside a
-        writer.
-        """
+        """Checks everything; see :func:`mmsearch.store.verify.verify`. Reads all vectors once; works beside a writer."""
         from mmsearch.store.verify import verify
 
         try:
@@ -235,20 +234,21 @@ def _make_catalog(layout: Layout, disk: Disk, dim: int, model: str, fingerprint:
         "model": model,
         "fingerprint": fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "mmsearch_version": mmsearch.__version__,
+        "mmsearch_version": __version__,
     }
     fd = disk.create(layout.new_catalog)
+    engine = make_engine(layout.new_catalog, mode="rw")
     try:
-        engine = make_engine(layout.new_catalog, mode="rw")
         with translated(layout, disk):
             migrate(engine)
             with engine.begin() as connection:
                 connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in values.items()])
             with engine.connect() as connection:
                 raw(connection).execute("PRAGMA journal_mode = WAL")
-        engine.dispose()
+        engine.dispose()  # the last connection that closes leaves no log behind: the file is all there is
         disk.sync(fd, layout.new_catalog)
     finally:
+        engine.dispose()
         os.close(fd)
     disk.rename(layout.new_catalog, layout.catalog)
     disk.sync_folder(layout.folder)

@@ -23,8 +23,9 @@ Rows: TypeAlias = NDArray[np.float16]
 """``(n, dim)`` little-endian float16."""
 
 CRC_ROWS = 256
-"""Rows under one checksum. When one byte of a segment is damaged this many rows are lost, at 16 catalogue rows for each
-batch of 4096."""
+"""Rows under one checksum. When one byte of a segment is damaged this many rows are lost, at 16 catalogue rows for
+each batch of 4096.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,7 @@ def read_batches(connection: Connection, segment: int) -> list[tuple[int, int, i
 
 
 def next_segment(connection: Connection) -> int:
-    """The number of the next segment: above all that ever were, since a reader may still have one mapped that is
-    gone.
-    """
+    """The number of the next segment: above all that ever were, since a reader may still have one mapped that is gone."""
     given = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'segment'").scalar()
     return int(given or 0) + 1
 
@@ -70,7 +69,8 @@ def map_file(path: str | os.PathLike[str], size: int) -> memoryview | mmap.mmap:
     """The first ``size`` bytes of a file, read-only.
 
     Raises ``FileNotFoundError``, or :class:`CollectionCorrupt` if the file is shorter: reading behind the end of a
-    mapped file kills the process."""
+    mapped file kills the process.
+    """
     if size == 0:
         return memoryview(b"")
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -94,9 +94,7 @@ def map_rows(layout: Layout, segment: SegmentInfo, dim: int) -> Rows:
 
 
 def map_ids(layout: Layout, segment: SegmentInfo) -> Vids:
-    """The vids of a compacted segment, mapped. They are few bytes and checked here, since a wrong one names a wrong
-    item.
-    """
+    """The vids of a compacted segment, mapped. They are few bytes and checked here, since a wrong one names a wrong item."""
     data = map_file(layout.ids(segment.id), segment.nrows * 8)
     if zlib.crc32(data) != segment.ids_crc32:
         raise CollectionCorrupt(f"{layout.ids(segment.id)} is damaged", hint="mmsearch repair")
@@ -237,9 +235,7 @@ class SegmentFile:
         self._fd: int | None = disk.create(self._path) if new else disk.open(self._path)
 
     def write(self, rows: Rows, at: int) -> None:
-        """Puts ``rows`` at row number ``at``, always a committed count: what a crash left behind there is
-        overwritten.
-        """
+        """Puts ``rows`` at row number ``at``, always a committed count: what a crash left behind there is overwritten."""
         assert self._fd is not None
         data = np.ascontiguousarray(rows, dtype=ROW_DTYPE).data
         self._disk.write(self._fd, data, at * self._stride, self._path)

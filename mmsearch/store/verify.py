@@ -175,9 +175,7 @@ def load_ids(layout: Layout, segment: SegmentInfo) -> Vids | None:
 
 
 def items_without_row(connection: Connection, layout: Layout) -> Vids:
-    """Vids of live items that no segment has a row for, ascending. Those of an unreadable ``.ids`` file are among
-    them.
-    """
+    """Vids of live items that no segment has a row for, ascending. Those of an unreadable ``.ids`` file are among them."""
     live = live_vids(connection)
     housed: NDArray[np.bool_] = np.zeros(len(live), dtype=np.bool_)
     for segment in read_segments(connection):

@@ -3,7 +3,8 @@
 The table is contentless: it keeps no copy of the words (a fifth less file, a tenth more rows per second than one with
 content, measured over 131k captions), so taking a row out needs the same words again. :func:`words` therefore depends
 on nothing but the stored row, and must give the same answer for ever; a change of it is a migration that calls
-:func:`rebuild`."""
+:func:`rebuild`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ import re
 import sqlite3
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from mmsearch.store.rows import json_list
 from mmsearch.types import VidSet
@@ -116,9 +119,7 @@ def _match(connection: sqlite3.Connection, expression: str, k: int, within: VidS
     if within is None:
         return cursor.fetchmany(k)
     found: list[tuple[int, float]] = []
-    for vid, score in cursor:
-        if vid in within:
-            found.append((vid, score))
-            if len(found) == k:
-                break
-    return found
+    while len(found) < k and (rows := cursor.fetchmany(_CHUNK)):
+        inside = within.mask(np.array([vid for vid, _ in rows], dtype=np.int64))
+        found += [row for row, is_inside in zip(rows, inside, strict=True) if is_inside]
+    return found[:k]

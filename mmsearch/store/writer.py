@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mmsearch.store.store import Store
 
 _CHUNK = 500  # values bound to one statement
+_ROWS = 4096  # rows held in memory at once
 
 
 def _sql(table: str) -> str:
@@ -51,7 +52,8 @@ class Writer:
     """Changes one collection; made by :meth:`Store.writer`, valid until that ends, for one thread.
 
     A call that raises has changed nothing that counts. After a :class:`StorageError` the writer may be used again,
-    except when an fsync has failed: see :class:`~mmsearch.store.layout.Disk`."""
+    except when an fsync has failed: see :class:`~mmsearch.store.layout.Disk`.
+    """
 
     def __init__(self, store: Store, layout: Layout, catalog: Catalog, disk: Disk) -> None:
         self.segment_rows = store.segment_rows
@@ -80,7 +82,8 @@ class Writer:
         Returns the vids of ``change.upserts``, in order. Raises :class:`StorageError` (disk full, …) or
         :class:`UsageError` (vectors of the wrong shape or not finite, meta that is not JSON). With vectors of 512
         numbers in batches of 4096 it takes 20 to 25 µs an item; the fixed cost is two or three fsyncs, so batches of
-        hundreds are wise."""
+        hundreds are wise.
+        """
         if self._stale:
             self._read_counters()
         upserts = _last_of_each(change.upserts)
@@ -169,9 +172,7 @@ class Writer:
     # --- roots and small values -----------------------------------------------------------------------------------
 
     def add_root(self, name: str, path: str) -> None:
-        """Names an absolute folder that items can lie below. Raises :class:`UsageError` if the name has another
-        folder.
-        """
+        """Names an absolute folder that items can lie below. Raises :class:`UsageError` if the name has another folder."""
         table, key = schema.root, pack(name)
         with self.transaction() as connection:
             known = connection.scalar(select(table.c.path).where(table.c.name == key))
@@ -181,9 +182,7 @@ class Writer:
                 raise UsageError(f"the root {name!r} is {os.fsdecode(known)} already", hint="move_root changes it")
 
     def move_root(self, name: str, path: str) -> None:
-        """Says that a root's files lie in another folder now; no item changes. Raises :class:`UsageError` if
-        unknown.
-        """
+        """Says that a root's files lie in another folder now; no item changes. Raises :class:`UsageError` if unknown."""
         table = schema.root
         with self.transaction() as connection:
             where = table.c.name == pack(name)
@@ -263,19 +262,19 @@ def _touch_row(touch: Touch) -> rows.Row:
 
 
 def _remove(database: sqlite3.Connection, vids: Sequence[int]) -> None:
-    if vids:
-        words.remove(database, vids)
-        database.execute("DELETE FROM item WHERE vid IN (SELECT value FROM json_each(?))", (json_list(vids),))
+    for start in range(0, len(vids), _ROWS):  # so that the words of a million items are not in memory at once
+        part = vids[start : start + _ROWS]
+        words.remove(database, part)
+        database.execute("DELETE FROM item WHERE vid IN (SELECT value FROM json_each(?))", (json_list(part),))
 
 
 def _make_room(database: sqlite3.Connection, moving: Sequence[int], claimed: Sequence[str | bytes]) -> None:
-    """Frees the ids that new and moving items will have: items may swap ids, and who holds one and stays is
-    replaced.
-    """
+    """Frees the ids that new and moving items will have: items may swap ids, and who holds one and stays is replaced."""
+    staying = set(moving)
     for start in range(0, len(claimed), _CHUNK):
         part = claimed[start : start + _CHUNK]
         holders = database.execute(f"SELECT vid FROM item WHERE id IN ({marks(part)})", part).fetchall()
-        _remove(database, [vid for (vid,) in holders if vid not in set(moving)])
+        _remove(database, [vid for (vid,) in holders if vid not in staying])
     if moving:
         words.remove(database, moving)
         # bytes that no packed id can be: those always hold an encoded surrogate

@@ -28,9 +28,7 @@ def cosine_gap(student: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1.0 - F.cosine_similarity(student, target, dim=-1).mean()
 
 
-def relational_kl(
-    student: torch.Tensor, target: torch.Tensor, bank: torch.Tensor, scale: float
-) -> torch.Tensor:
+def relational_kl(student: torch.Tensor, target: torch.Tensor, bank: torch.Tensor, scale: float) -> torch.Tensor:
     """Mean KL( p_target || p_student ) in nats, where p(j | i) = softmax_j(scale * <row_i, bank_j>).
 
     The student has to rank a bank of texts as its teacher does (the similarity term of Yang et al., "CLIP-KD", 2024).

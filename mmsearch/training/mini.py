@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--workers", type=int, default=2, help="data-parallel threads of the picture stages; 1 on a GPU")
     out.add_argument("--views", type=int, default=3, help="fixed views of each picture that the teacher describes")
     out.add_argument("--text-steps", type=int, default=700)
-    out.add_argument("--image-steps", type=int, default=4500)
+    out.add_argument("--image-steps", type=int, default=4800)
     out.add_argument("--joint-steps", type=int, default=600)
     out.add_argument("--model-size", type=int, default=128, help="pixels of a side that the written model sees")
     out.add_argument("--model-version", default="1")

@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from mmsearch.training.muon import Mixed, Muon
+
 Say = Callable[[str], None]
+Optimizer = torch.optim.Optimizer | Mixed
 
 
 def optimizer(parameters: Iterable[nn.Parameter], *, rate: float, decay: float) -> torch.optim.AdamW:
@@ -25,7 +28,15 @@ def optimizer(parameters: Iterable[nn.Parameter], *, rate: float, decay: float) 
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-6)
 
 
-def cosine_rate(opt: torch.optim.Optimizer, step: int, steps: int, *, peak: float, warmup: int) -> float:
+def mixed(trunk: nn.Module, whole: nn.Module, *, rate: float, decay: float) -> Mixed:
+    """Muon for the kernels inside `trunk` except its first and last layer, AdamW for all else of `whole`."""
+    kernels = [p for p in trunk.parameters() if p.ndim >= 2][1:-1]
+    inside = {id(p) for p in kernels}
+    rest = optimizer((p for p in whole.parameters() if id(p) not in inside), rate=rate, decay=decay)
+    return Mixed(Muon(kernels, rate=rate, decay=decay), rest)
+
+
+def cosine_rate(opt: Optimizer, step: int, steps: int, *, peak: float, warmup: int) -> float:
     """Set and return the rate: linear to `peak` in `warmup` steps, then half a cosine down to a hundredth of it."""
     if step < warmup:
         rate = peak * (step + 1) / warmup
@@ -73,7 +84,7 @@ class Progress:
         self.average: Average | None = None
         self.steps = 0
 
-    def resume(self, module: nn.Module, opt: torch.optim.Optimizer, steps: int) -> Iterator[int]:
+    def resume(self, module: nn.Module, opt: Optimizer, steps: int) -> Iterator[int]:
         """Load the checkpoint if there is one and yield the steps that are left."""
         self.steps, start = steps, 0
         self.average = Average(module, self.decay)
@@ -96,7 +107,7 @@ class Progress:
         return np.random.Generator(np.random.PCG64([self.seed, step]))
 
     def after(
-        self, step: int, module: nn.Module, opt: torch.optim.Optimizer, numbers: dict[str, float], say: Say
+        self, step: int, module: nn.Module, opt: Optimizer, numbers: dict[str, float], say: Say
     ) -> None:
         """Note one finished step: average, log, and now and then a checkpoint."""
         assert self.average is not None
@@ -113,7 +124,7 @@ class Progress:
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def save(self, step: int, module: nn.Module, opt: torch.optim.Optimizer) -> None:
+    def save(self, step: int, module: nn.Module, opt: Optimizer) -> None:
         """Write the checkpoint beside the old one, then put it in its place."""
         assert self.average is not None
         partial = self.file.with_suffix(".partial")

@@ -19,6 +19,7 @@ from mmsearch.training.captions import Rows, tokenised, wordings
 from mmsearch.training.data import Corpus, load_corpus, training_rows
 from mmsearch.training.evaluate import Matrix
 from mmsearch.training.export import export, note_measured
+from mmsearch.training.labels import TFLITE, label_texts, sure_classes
 from mmsearch.training.optim import Progress, Say
 from mmsearch.training.plot import draw_curves
 from mmsearch.training.report import measure
@@ -31,7 +32,10 @@ from mmsearch.training.views import crop_boxes
 TEXT_SHARES = {"flickr8k-train": 256, "cc3m-15k": 160, "myntra-15k": 96}
 """Pairs of each corpus in one batch of stage 1."""
 
-IMAGE_SHARES = {"flickr8k-train": 80, "cc3m-15k": 120, "myntra-15k": 56}
+LABELLED = ("cc3m-15k",)
+"""Corpora whose pictures also get the teacher's class names as captions in stage 3."""
+
+IMAGE_SHARES = {"flickr8k-train": 48, "cc3m-15k": 52, "myntra-15k": 28}
 """Pictures of each corpus in one batch of stage 2."""
 
 
@@ -134,10 +138,26 @@ class Run:
         train_image(self.model, self.head, self.pictures, self.image_plan, progress, self.say)
         Student(self.model).load_state_dict(progress.result())
 
+    @cached_property
+    def texts_with_labels(self) -> dict[str, list[Rows]]:
+        """The wordings, and for pictures that the teacher is sure of, one label for every two captions or so."""
+        tokenize = clip_tokenizer(context_length=towers.CONTEXT, merges=towers.MERGES)
+        out = dict(self.texts)
+        for name in LABELLED:
+            classes = sure_classes(load_views(self.cache, name, 1)[0], self.data / TFLITE)
+            rows = {number: tokenize(label_texts(number)) for number in {c for c in classes if c is not None}}
+            out[name] = [
+                wordings * (1 + 2 * len(rows[number]) // len(wordings)) + rows[number]
+                if number is not None
+                else wordings
+                for wordings, number in zip(self.texts[name], classes, strict=True)
+            ]
+        return out
+
     def do_joint(self) -> None:
         """Stage 3: both towers."""
         progress = Progress(self.out, "joint", seed=self.seed, every=100, decay=0.99)
-        train_joint(self.model, self.head, self.pictures, self.texts, self.joint_plan, progress, self.say)
+        train_joint(self.model, self.head, self.pictures, self.texts_with_labels, self.joint_plan, progress, self.say)
         Towers(self.model).load_state_dict(progress.result())
 
     def do_export(self) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from mmsearch.training.data import Pixels
 from mmsearch.training.losses import cosine_gap, relational_kl
-from mmsearch.training.optim import Progress, Say, cosine_rate, optimizer
+from mmsearch.training.optim import Progress, Say, cosine_rate, mixed
 from mmsearch.training.parallel import Replicas
 from mmsearch.training.stage_text import TeacherHead
 from mmsearch.training.teacher import WIDTH, Features
@@ -57,8 +57,8 @@ class Plan:
     """How long and how large: `sizes` are (share of the steps, pixels), first small pictures and then full ones."""
 
     steps: int
-    sizes: Sequence[tuple[float, int]] = ((0.3, 80), (0.7, 96))
-    peak: float = 2e-3
+    sizes: Sequence[tuple[float, int]] = ((0.5, 80), (0.5, 96))
+    peak: float = 1.5e-3
     decay: float = 0.05
     workers: int = 2
     bank: int = 1024
@@ -153,7 +153,7 @@ def train_image(
     """Distil for `plan.steps` steps; resumes from `progress` and leaves its result there."""
     student = Student(clip).to(memory_format=torch.channels_last)
     head.eval().requires_grad_(False)
-    opt = optimizer(student.parameters(), rate=plan.peak, decay=plan.decay)
+    opt = mixed(clip.visual, student, rate=plan.peak, decay=plan.decay)
     scale = float(clip.logit_scale.detach().exp())  # type: ignore[operator]
     texts = torch.cat([c.vectors for c in corpora if len(c.vectors)])
     device = next(student.parameters()).device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -238,7 +239,12 @@ def test_downloads_report_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert seen == [("w", 30, 100), ("w", 100, 100)]
 
 
-def test_export_and_twin(small: Path, tmp_path: Path) -> None:
+def test_export_and_twin(small: Path, twin_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def written_before(encoder: OpenClipEncoder, folder: Path) -> Path:
+        assert encoder.spec.name == f"local-dir:{small}"
+        return shutil.copytree(twin_folder, folder)
+
+    monkeypatch.setattr("mmsearch.encoders.export.export_onnx", written_before)
     torch_twin = OpenClipEncoder(f"local-dir:{small}", device="cpu", precision="fp32")
     fingerprint = torch_twin.spec.fingerprint
     assert twin(fingerprint, model_dir=tmp_path) is None

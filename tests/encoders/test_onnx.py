@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from mmsearch.encoders import export, onnx
 from mmsearch.encoders.export import export_onnx
@@ -22,15 +23,10 @@ from mmsearch.testing.encoders import TEXTS, pictures
 from tests.encoders.conftest import TEXT
 
 
-@pytest.fixture(scope="module")
-def exported(vit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_onnx(OpenClipEncoder(f"local-dir:{vit}"), tmp_path_factory.mktemp("onnx") / "twin")
-
-
 @pytest.fixture
-def folder(exported: Path, tmp_path: Path) -> Path:
+def folder(twin_folder: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
-    return shutil.copytree(exported, tmp_path / "twin")
+    return shutil.copytree(twin_folder, tmp_path / "twin")
 
 
 def compare(folder: Path, source: Path) -> None:
@@ -45,14 +41,15 @@ def compare(folder: Path, source: Path) -> None:
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), torch_twin.encode_texts(TEXTS), atol=1e-5)
 
 
-def test_the_twin_gives_the_rows_of_torch(exported: Path, vit: Path) -> None:
-    compare(exported, vit)
-    about = json.loads((exported / "encoder.json").read_text())
+def test_the_twin_gives_the_rows_of_torch(twin_folder: Path, small: Path) -> None:
+    compare(twin_folder, small)
+    about = json.loads((twin_folder / "encoder.json").read_text())
     assert about["text_cut"]
-    sizes = {name: entry["bytes"] for name, entry in about["files"].items()}
-    tokens = 4 * 49408 * 16
-    image = sum(size for name, size in sizes.items() if name.startswith("image"))
-    assert image < tokens / 4, "the image tower must not carry the text tower's weights"
+    weights = load_file(small / "open_clip_model.safetensors")
+    for tower in ("image", "text"):
+        numbers = sum(value.size for name, value in weights.items() if name.startswith("visual.") == (tower == "image"))
+        stored = about["files"][f"{tower}.onnx"]["bytes"] + about["files"][f"{tower}.onnx.data"]["bytes"]
+        assert 4 * numbers <= stored + 8 <= 4 * numbers + 80_000, "each tower has its own weights and no others"
 
 
 def test_a_tower_that_wants_its_padding(make: Callable[..., Path], tmp_path: Path) -> None:
@@ -62,8 +59,8 @@ def test_a_tower_that_wants_its_padding(make: Callable[..., Path], tmp_path: Pat
     compare(folder, source)
 
 
-def test_each_tower_is_loaded_alone(exported: Path) -> None:
-    encoder = OnnxEncoder(exported, threads=1)
+def test_each_tower_is_loaded_alone(twin_folder: Path) -> None:
+    encoder = OnnxEncoder(twin_folder, threads=1)
     encoder.encode_texts(["a"])
     assert set(encoder._sessions) == {"text"}
     encoder.encode_images([encoder.preparer(pictures()[0])])
@@ -120,15 +117,15 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
             _ = OnnxEncoder(path).spec
 
 
-def test_wrong_arguments(exported: Path) -> None:
+def test_wrong_arguments(twin_folder: Path) -> None:
     with pytest.raises(UsageError, match="0 threads"):
-        OnnxEncoder(exported, threads=0)
+        OnnxEncoder(twin_folder, threads=0)
     with pytest.raises(UsageError, match=r"takes uint8 arrays \(32, 32, 3\)"):
-        OnnxEncoder(exported).encode_images([np.zeros((8, 8, 3), dtype=np.uint8)])
+        OnnxEncoder(twin_folder).encode_images([np.zeros((8, 8, 3), dtype=np.uint8)])
 
 
-def test_batches_are_halved_when_memory_runs_out(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = OnnxEncoder(exported, threads=1, batch_size=8)
+def test_batches_are_halved_when_memory_runs_out(twin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = OnnxEncoder(twin_folder, threads=1, batch_size=8)
     expected = encoder.encode_texts(TEXTS)
     run, sizes = OnnxEncoder._run, []
 
@@ -161,20 +158,20 @@ def test_an_export_that_differs_is_refused(small: Path, tmp_path: Path, monkeypa
 
 
 def test_an_export_needs_a_new_folder_and_its_extra(
-    small: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path, twin_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="exists already"):
-        export_onnx(OpenClipEncoder(f"local-dir:{small}"), exported)
+        export_onnx(OpenClipEncoder(f"local-dir:{small}"), twin_folder)
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra) as caught:
         export_onnx(OpenClipEncoder(f"local-dir:{small}"), tmp_path / "twin")
     assert caught.value.hint == "pip install 'mmsearch[export]'"
 
 
-def test_a_query_needs_no_torch(exported: Path) -> None:
+def test_a_query_needs_no_torch(twin_folder: Path) -> None:
     code = (
         "import sys; from mmsearch.encoders.onnx import OnnxEncoder\n"
-        f"encoder = OnnxEncoder({str(exported)!r}, threads=1); spec = encoder.spec\n"
+        f"encoder = OnnxEncoder({str(twin_folder)!r}, threads=1); spec = encoder.spec\n"
         "assert 'onnxruntime' not in sys.modules, 'the spec is free'\n"
         "print(encoder.encode_texts(['a dog']).shape)\n"
         "print(sorted({'torch', 'open_clip', 'torchvision', 'transformers', 'PIL'} & set(sys.modules)))"

@@ -96,7 +96,7 @@ def test_ctrl_c_is_the_parents_to_answer(tmp_path: Path, folder: list[str]) -> N
 
 def test_a_worker_without_a_parent_ends(folder: list[str]) -> None:
     worker = subprocess.Popen(
-        [sys.executable, "-P", "-m", "mmsearch._decode_worker"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-P", "-m", "mmsearch.decoding.worker"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     with worker:
         assert worker.wait(20) == 0

@@ -163,7 +163,8 @@ def test_prune_can_be_switched_off_and_a_dry_run_changes_nothing(shop, photos, p
     paint("photos/new.png", "orange")
     dry = sync(shop, photos, dry_run=True)
     assert (dry.added, dry.removed, dry.dry_run, len(shop)) == (1, 1, True, 4)
-    assert sync(shop, photos, prune=False).removed == 0
+    kept = sync(shop, photos, prune=False)
+    assert (kept.added, kept.removed, kept.pruning_refused) == (1, 0, "pruning is off")
     assert len(shop) == 5
 
 
@@ -200,6 +201,30 @@ def test_a_moved_root_is_found_by_its_new_place(shop, photos, tmp_path):
     shop.move_root("photos", tmp_path / "elsewhere")
     assert shop.search("red", k=1)[0].path == str(tmp_path / "elsewhere" / "a.png")
     assert counts(sync(shop, tmp_path / "elsewhere")) == (0, 0, 0, 0, 4, 0)
+
+
+def test_a_manifest_beside_a_folder_keeps_its_own_items(shop, photos):
+    (photos / "list.csv").write_text("id,image,price\nsku-1,a.png,5\nsku-2,trip/c.png,7\n")
+    assert sync(shop, photos).added == 4
+    manifest = mm.Manifest(photos / "list.csv")
+    assert counts(shop.sync(manifest, options=HERE)) == (2, 0, 0, 0, 0, 0)
+    for _ in range(2):
+        assert counts(sync(shop, photos)) == (0, 0, 0, 0, 4, 0)
+        assert counts(shop.sync(manifest, options=HERE)) == (0, 0, 0, 0, 2, 0)
+    assert shop.roots() == {"photos": str(photos), "list.csv": str(photos)}
+    assert shop.get("sku-1").meta == {"price": 5}
+    (photos / "list.csv").write_text("id,image,price\nsku-1,a.png,6\n")
+    assert counts(shop.sync(manifest, options=HERE)) == (0, 1, 0, 1, 0, 0)
+    assert (shop.get("sku-1").meta, len(shop)) == ({"price": 6}, 5)
+
+
+def test_a_failure_is_forgotten_with_its_file(shop, photos):
+    (photos / "bad.jpg").write_bytes(b"no picture")
+    sync(shop, photos)
+    assert len(shop.failures()) == 1
+    (photos / "bad.jpg").unlink()
+    sync(shop, photos)
+    assert shop.failures() == []
 
 
 def test_texts_are_items_too_and_an_empty_one_is_named(shop, photos):

@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -170,11 +171,11 @@ class TestLinks:
         assert source.complete
 
     def test_loops_end(self, tmp_path: Path) -> None:
-        fill(tmp_path, "real/a.jpg", "real/deep/b.jpg")
+        fill(tmp_path, "top.jpg", "real/a.jpg", "real/deep/b.jpg")
         (tmp_path / "real/deep/up").symlink_to("../..")
         (tmp_path / "real/self").symlink_to(".")
         source = Folder(tmp_path, follow_symlinks=True)
-        assert ids(source) == ["real/a.jpg", "real/deep/b.jpg"]
+        assert ids(source) == ["top.jpg", "real/a.jpg", "real/deep/b.jpg"]
         assert source.complete
 
     def test_real_names_win_and_outside_folders_are_walked_once(self, tmp_path: Path) -> None:
@@ -252,12 +253,33 @@ class TestComplete:
             return scandir(path)
 
         monkeypatch.setattr(os, "scandir", broken)
-        monkeypatch.setattr(files.time, "sleep", lambda _: None)
+        monkeypatch.setattr(time, "sleep", lambda _: None)
         source = Folder(tmp_path)
         assert ids(source) == ["a.jpg", "good/c.jpg"]
         assert not source.complete
         assert [(p.path, p.reason) for p in source.problems] == [("bad", reason)]
         assert len(calls) == tries
+
+    @pytest.mark.parametrize(("code", "whole"), [(errno.ENOENT, True), (errno.EACCES, False), (errno.EIO, False)])
+    def test_a_file_that_cannot_be_asked(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, whole: bool
+    ) -> None:
+        fill(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+
+        class Entry:
+            def __init__(self, entry: os.DirEntry[str]) -> None:
+                self.name, self.is_dir, self.is_symlink = entry.name, entry.is_dir, entry.is_symlink
+                self.stat = self.fail if entry.name == "b.jpg" else entry.stat
+
+            def fail(self, *, follow_symlinks: bool = True) -> os.stat_result:
+                raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr("mmsearch.sources.folder.list_folder", lambda path: list(map(Entry, files.list_folder(path))))
+        for options in ({}, {"exclude": ["*.png"]}, {"follow_symlinks": True}):
+            source = Folder(tmp_path, **options)
+            assert ids(source) == ["a.jpg", "c.jpg"]
+            assert source.complete is whole
+            assert [p.path for p in source.problems] == ([] if whole else ["b.jpg"])
 
     def test_a_hiccup_is_got_over(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fill(tmp_path, "a/b.jpg")
@@ -269,7 +291,7 @@ class TestComplete:
             return scandir(path)
 
         monkeypatch.setattr(os, "scandir", broken)
-        monkeypatch.setattr(files.time, "sleep", lambda _: None)
+        monkeypatch.setattr(time, "sleep", lambda _: None)
         source = Folder(tmp_path)
         assert ids(source) == ["a/b.jpg"]
         assert source.complete

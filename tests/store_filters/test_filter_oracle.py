@@ -354,7 +354,7 @@ def insert(connection: sa.Connection, table: list[dict[str, Any]]) -> list[dict[
     return full
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(table=st.lists(rows, min_size=1, max_size=6), condition=written())
 def test_sqlite_finds_what_the_evaluator_finds(
     connection: sa.Connection, table: list[dict[str, Any]], condition: tuple[Any, str, dict[str, Any]]

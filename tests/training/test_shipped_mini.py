@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmsearch.encoders import mini
 from mmsearch.encoders.tokenizer import clip_tokenizer
@@ -36,9 +37,8 @@ def test_open_clip_and_onnxruntime_agree() -> None:
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{mini.FOLDER}")
     model.eval()
     rng = np.random.default_rng(0)
-    from PIL import Image
-
-    pictures = [Image.fromarray(rng.integers(0, 255, (h, w, 3), np.uint8)) for h, w in ((90, 200), (300, 128), (64, 64))]
+    shapes = ((90, 200), (300, 128), (64, 64))
+    pictures = [Image.fromarray(rng.integers(0, 255, (h, w, 3), np.uint8)) for h, w in shapes]
     rows = clip_tokenizer(context_length=card["context_length"], merges=card["bpe_merges"])(TEXTS)
     tokens = torch.zeros(len(rows), card["context_length"], dtype=torch.long)
     for line, row in zip(tokens, rows, strict=True):
@@ -64,7 +64,22 @@ def test_importing_mini_is_light() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data (flickr8k-dev.zip)")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data (flickr8k-dev.zip)")
+
+
+@needs_data
+def test_it_finds_photos_it_never_saw() -> None:
+    from mmsearch.training.evaluate import ranks, recalls
+    from mmsearch.training.report import Towers, read_zip
+
+    towers = Towers(mini.FOLDER)
+    pictures, meta = read_zip(DATA / "flickr8k-dev.zip", range(100))
+    found = ranks(towers.images(pictures), towers.texts([row["captions"][0] for row in meta]), np.arange(100))
+    assert recalls(found)["text_to_image_r10"] >= 0.4  # chance is 0.1
+
+
+@pytest.mark.slow
+@needs_data
 def test_the_recall_in_the_card_is_the_recall_of_the_files() -> None:
     from mmsearch.training.report import Towers, flickr
 

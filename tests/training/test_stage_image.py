@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +78,17 @@ def run(folder: Path, steps: int, stop_after: int | None = None, workers: int = 
 
 
 def test_killed_and_resumed_gives_identical_weights(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole", 45)
+    whole = run(tmp_path / "whole", 25)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", 45, stop_after=20)
+        run(tmp_path / "killed", 25, stop_after=20)
     assert torch.load(tmp_path / "killed" / "image.pt", weights_only=True)["step"] == 19
-    resumed = run(tmp_path / "killed", 45)
+    resumed = run(tmp_path / "killed", 25)
     for key, value in whole.items():
         assert torch.equal(value, resumed[key]), key
 
 
 def test_it_learns_where_pictures_belong(tmp_path: Path) -> None:
-    import json
-
-    run(tmp_path, 60)
+    run(tmp_path, 41)
     rows = [json.loads(line) for line in (tmp_path / "image.jsonl").read_text().splitlines()]
     assert rows[-1]["place"] < 0.5 * rows[0]["place"]
     assert rows[-1]["feature"] < 0.8 * rows[0]["feature"]

@@ -32,7 +32,7 @@ NASTY = [
     "🐱🐶👩‍👩‍👧‍👦🇩🇪 👍🏽 ❤️",
     "e\u0301 n\u0303 combined \u200bzero\u200dwidth\u2060 \ufeffbom \u00adsoft",
     "1234567890 3.14 1,000,000 ½ ² Ⅷ ٣",
-    "a-b_c/d\\e|f@g#h$i%j^k&l*m(n)o+p=q{r}s[t]u;v:w\"x<y>z",
+    'a-b_c/d\\e|f@g#h$i%j^k&l*m(n)o+p=q{r}s[t]u;v:w"x<y>z',
     "!!!??? ... --- ___ ~~~ ``` '''",
     "<start_of_text> a cat <end_of_text>",
     "!!<start_of_text>!!<END_OF_TEXT>x",
@@ -51,17 +51,31 @@ NASTY = [
 
 
 def corpus() -> list[str]:
-    """Captions that we make up from parts, and random strings over many scripts: 2,700 in all."""
-    who = ["a cat", "two dogs", "A little girl", "an old man in a red hat", "the Astronaut", "three brown-and-white cows"]
+    """Captions that we make up from parts, and random strings over many scripts: 2,100 in all."""
+    who = [
+        "a cat",
+        "two dogs",
+        "A little girl",
+        "an old man in a red hat",
+        "the Astronaut",
+        "three brown-and-white cows",
+    ]
     does = ["sleeping", "running on the beach", "drinking a cup of coffee", "is jumping over a fence", "looks up"]
-    where = ["at night", "in the snow.", "near a 19th-century temple", "on Mom's couch", "under the bridge , outdoors ."]
+    where = [
+        "at night",
+        "in the snow.",
+        "near a 19th-century temple",
+        "on Mom's couch",
+        "under the bridge , outdoors .",
+    ]
     made = [" ".join(parts) for parts in itertools.product(who, does, where)]
-    items = ["Nike Men White & Yellow Sports Shoes", "ADIDAS Women's Tee-Shirt", "HP 15.6\" Laptop (8GB/1TB)"]
+    items = ["Nike Men White & Yellow Sports Shoes", "ADIDAS Women's Tee-Shirt", 'HP 15.6" Laptop (8GB/1TB)']
     made += [f"{item} {n}% off, size {n / 2}" for item in items for n in range(150)]
     rng = random.Random(0)
-    blocks = [(0x20, 0x7E), (0xA0, 0x17F), (0x370, 0x4FF), (0x590, 0x6FF), (0x900, 0x97F), (0x3040, 0x30FF), (0x4E00, 0x4FFF)]
-    for _ in range(2100):
-        chosen = rng.choices(blocks, weights=[8, 2, 1, 1, 1, 1, 1], k=rng.randint(1, 30))
+    blocks = [(0x20, 0x7E), (0xA0, 0x17F), (0x370, 0x4FF), (0x590, 0x6FF), (0x900, 0x97F), (0x3040, 0x30FF)]
+    blocks.append((0x4E00, 0x4FFF))
+    for _ in range(1550):
+        chosen = rng.choices(blocks, weights=[8, 2, 1, 1, 1, 1, 1], k=rng.randint(1, 16))
         made.append("".join(chr(rng.randint(*block)) if rng.random() > 0.15 else " " for block in chosen))
     return [*made, *NASTY]
 
@@ -75,18 +89,16 @@ def reference(texts: Sequence[str], context_length: int, bpe: Path | None = None
 
 
 def differing(texts: Sequence[str], given: list[list[int]], wanted: list[list[int]]) -> list[str]:
-    def body(row: list[int]) -> list[int]:
-        return row
-
-    return [t for t, g, w in zip(texts, given, wanted, strict=True) if body(g) != body(w)]
+    return [t for t, g, w in zip(texts, given, wanted, strict=True) if g != w]
 
 
 def test_whole_vocabulary_equals_open_clip() -> None:
     texts = corpus()
     assert len(texts) >= 2000
     texts = [t for t in texts if "<end_of_text>" not in t.lower()]
-    for length in (77, 16):
-        assert differing(texts, clip_tokenizer(context_length=length)(texts), reference(texts, length)) == []
+    assert differing(texts, clip_tokenizer(context_length=77)(texts), reference(texts, 77)) == []
+    few = texts[::9]
+    assert differing(few, clip_tokenizer(context_length=8)(few), reference(few, 8)) == []
 
 
 @pytest.mark.parametrize("merges", [0, 1, 1000, 10_000])
@@ -94,7 +106,7 @@ def test_cut_vocabulary_equals_open_clip_with_a_cut_file(merges: int, tmp_path: 
     lines = gzip.decompress(vocabulary_file().read_bytes()).decode().split("\n")
     cut = tmp_path / "cut.txt.gz"
     cut.write_bytes(gzip.compress("\n".join(lines[: 1 + merges]).encode()))
-    texts = [t for t in corpus()[::4] + NASTY if "<end_of_text>" not in t.lower()]
+    texts = [t for t in corpus()[::6] + NASTY if "<end_of_text>" not in t.lower()]
     assert differing(texts, clip_tokenizer(context_length=32, merges=merges)(texts), reference(texts, 32, cut)) == []
 
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch._decode_process import Task, Worker, WorkerDied
-from mmsearch._decode_worker import DEPTH, OUT_OF_MEMORY, Outcome, Settings
+from mmsearch.decoding.process import Task, Worker, WorkerDied
+from mmsearch.decoding.worker import DEPTH, OUT_OF_MEMORY, Outcome, Settings
 from mmsearch.errors import ImageError, InputError, MMSearchError
 from mmsearch.images import Reason
 from mmsearch.types import ImageInfo
@@ -214,7 +214,8 @@ class Pool:
             self._start_failures += 1
             if self._start_failures >= _START_FAILURES:
                 self._again.extendleft(reversed(tasks))
-                raise MMSearchError(f"the decode workers cannot start (exit status {status}): {worker.last_words}")
+                message = f"the decode workers cannot start (exit status {status}): {worker.last_words}"
+                raise MMSearchError(message, hint="use workers=0 to decode in this process")
         elif tasks:
             tasks[0].tries += 1
             if tasks[0].tries >= TRIES:

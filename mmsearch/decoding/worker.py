@@ -1,4 +1,4 @@
-"""The process that decodes: ``python -m mmsearch._decode_worker``, started by :mod:`mmsearch._decode_pool` over two pipes.
+"""The process that decodes: ``python -m mmsearch.decoding.worker``, started by :mod:`mmsearch.decoding.pool` over two pipes.
 
 Started as a program of its own, not by ``multiprocessing``: a spawned child would import the caller's ``__main__``
 again (and run it, where it has no guard), a forked one would inherit threads and sockets. It imports neither torch nor

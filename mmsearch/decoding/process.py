@@ -27,12 +27,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch._decode_worker import DEPTH, FRAME, SLOT_BYTES, Outcome
+from mmsearch.decoding.worker import DEPTH, FRAME, SLOT_BYTES, Outcome
 from mmsearch.errors import MMSearchError
 
 _PIPE_BYTES: Final = 1 << 18
 _MAX_MESSAGE: Final = 1 << 30
-_PACKAGE_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PACKAGE_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _NUMBERS = itertools.count()
 
 
@@ -74,7 +74,7 @@ class Worker:
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed by end()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-W", "ignore", "-m", "mmsearch._decode_worker", str(memory_fd)],
+                [sys.executable, "-P", "-W", "ignore", "-m", "mmsearch.decoding.worker", str(memory_fd)],
                 pass_fds=[memory_fd] if memory_fd >= 0 else [],
                 stdin=child_in,
                 stdout=child_out,

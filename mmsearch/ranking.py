@@ -1,0 +1,191 @@
+"""What happens to the nearest items before they are shown: rerankers, relevance, the cut.
+
+:class:`Ranking` is what a caller asks for, :class:`Finisher` does it to the hits of one search. The order is fixed: ``rerank``
+(``fast`` or a second model), ``boost``, ``collapse``, ``diversity``, then relevance and ``cutoff``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.cache import Cache
+from mmsearch.errors import QueryError
+from mmsearch.protocols import Encoder, RerankContext, Reranker
+from mmsearch.store import Snapshot
+from mmsearch.types import Hit, Kind, Query, Vectors
+
+__all__ = ["Finisher", "Ranking", "RankingOptions"]
+
+_SAMPLE = 512
+
+
+class RankingOptions(TypedDict, total=False):
+    """The keyword arguments of a search that become a :class:`Ranking`."""
+
+    rerank: str | Reranker | None
+    diversity: float
+    collapse: bool | float
+    boost: str | None
+    cutoff: float | Literal["auto"] | None
+    relevance: bool
+    lexical: float
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How the nearest items are ordered and cut.
+
+    ``rerank``
+        ``"fast"``, a :class:`mmsearch.protocols.Reranker`, or the name of a registered one.
+    ``diversity``
+        0 (none) to 1: variety among the first hits (:mod:`mmsearch.rerankers.mmr`).
+    ``collapse``
+        Only the best of near-duplicates stays; a number is the cosine from which on two items count as such.
+    ``boost``
+        A formula over the items' fields that is added: ``"in_stock * 0.2"`` (:mod:`mmsearch.rerankers.boost`).
+    ``cutoff``
+        Hits with less relevance than this, from 0 to 1, are left out; ``"auto"``: where the encoder's calibration puts it.
+    ``relevance``
+        Set it on the hits though nothing is cut by it.
+    ``lexical``
+        How much words in texts, names and meta count beside the vectors: 0 not at all, 1 as much.
+    ``candidates``
+        How many of the nearest items are looked at; more where the page asks for more.
+    """
+
+    rerank: str | Reranker | None = None
+    diversity: float = 0.0
+    collapse: bool | float = False
+    boost: str | None = None
+    cutoff: float | Literal["auto"] | None = None
+    relevance: bool = False
+    lexical: float = 0.0
+    candidates: int = 100
+
+    def __post_init__(self) -> None:
+        if isinstance(self.cutoff, str) and self.cutoff != "auto":
+            raise QueryError(f"cutoff is {self.cutoff!r}, and must be 'auto' or a number from 0 to 1")
+        for name, value in (("cutoff", self.cutoff), ("diversity", self.diversity)):
+            if isinstance(value, int | float) and not 0 <= value <= 1:
+                raise QueryError(f"{name} is {value}, and must be from 0 to 1")
+        if not (self.lexical >= 0 and math.isfinite(self.lexical)):
+            raise QueryError(f"lexical is {self.lexical}, and must be 0 or a larger number")
+        if self.candidates < 1:
+            raise QueryError(f"candidates is {self.candidates}, and must be at least 1")
+
+    @property
+    def reorders(self) -> bool:
+        """Whether more than the page has to be looked at."""
+        return bool(self.rerank or self.diversity or self.collapse or self.boost)
+
+    @property
+    def judges(self) -> bool:
+        """Whether relevance is wanted."""
+        return self.relevance or self.cutoff is not None
+
+
+class Finisher:
+    """Applies a ranking to the hits of one search. ``banks`` is the folder where encoded query banks are kept."""
+
+    def __init__(
+        self, ranking: Ranking, snapshot: Snapshot, encoder: Callable[[], Encoder], cache: Cache, banks: Path | None
+    ) -> None:
+        self.ranking = ranking
+        self._snapshot, self._encoder, self._cache, self._banks = snapshot, encoder, cache, banks
+
+    def __call__(self, query: Query, hits: Sequence[Hit], vector: NDArray[np.float32]) -> list[Hit]:
+        """The hits in their new order, ``relevance`` and ``rerank`` set where they were asked for."""
+        ladder = self._ladder(query)
+        left = list(hits)
+        rows: dict[int, NDArray[np.float32]] = {}
+        if left and (ladder or self.ranking.judges):
+            vids = [hit.vid for hit in left]
+            rows = dict(zip(vids, self._snapshot.fetch(vids), strict=True))
+        for reranker in ladder:
+            if left:
+                left = reranker.rerank(query, left, RerankContext(vector, _stack(rows, left), self._encoder()))
+        return self._judged(query, left, rows) if self.ranking.judges and left else left
+
+    def _ladder(self, query: Query) -> list[Reranker]:
+        from mmsearch.rerankers.boost import BoostReranker
+        from mmsearch.rerankers.collapse import CollapseReranker
+        from mmsearch.rerankers.mmr import MMRReranker
+
+        wanted, out = self.ranking, []
+        if isinstance(wanted.rerank, str):
+            out.append(self._named(wanted.rerank, query))
+        elif wanted.rerank is not None:
+            out.append(wanted.rerank)
+        if wanted.boost:
+            out.append(BoostReranker(wanted.boost))
+        if wanted.collapse:
+            out.append(CollapseReranker() if wanted.collapse is True else CollapseReranker(wanted.collapse))
+        if wanted.diversity:
+            out.append(MMRReranker(wanted.diversity))
+        return out
+
+    def _named(self, name: str, query: Query) -> Reranker:
+        if name == "fast":
+            from mmsearch.rerankers.fast import FastReranker
+
+            return FastReranker(self._bank() if _has_text(query) else None)
+        from mmsearch import registry
+
+        made: Reranker = registry.load("rerankers", name)()
+        return made
+
+    # --- relevance ---
+
+    def _judged(self, query: Query, hits: list[Hit], rows: dict[int, NDArray[np.float32]]) -> list[Hit]:
+        from mmsearch.relevance import Background, calibration_of
+
+        if not _has_text(query) or any(hit.kind is not Kind.IMAGE for hit in hits):
+            raise QueryError(
+                "relevance is measured for texts that look for images, and for nothing else yet",
+                hint="leave the cutoff out, or ask by text with kind image",
+            )
+        count = self._snapshot.count(Kind.IMAGE)
+        if count < 2:  # nothing to be unusual among
+            return hits
+        # made anew when the collection has doubled: what is usual changes slowly
+        background = self._cache.get(
+            ("background", count.bit_length()), lambda: Background.of(self._bank(), self._sample())
+        )
+        calibration = calibration_of(self._encoder().spec.fingerprint)
+        features = background.features([hit.score for hit in hits], _stack(rows, hits))
+        judged = [
+            replace(hit, relevance=float(value))
+            for hit, value in zip(hits, calibration.relevance(features), strict=True)
+        ]
+        cut = calibration.cut if self.ranking.cutoff == "auto" else self.ranking.cutoff
+        if cut is None:
+            return judged
+        kept = [hit for hit in judged if hit.relevance is not None and hit.relevance >= float(cut)]
+        return [replace(hit, rank=at) for at, hit in enumerate(kept, min(hit.rank for hit in hits))]
+
+    def _bank(self) -> Vectors:
+        from mmsearch.relevance import bank_vectors
+
+        encoder = self._encoder()
+        return self._cache.get(("bank", encoder.spec.fingerprint), lambda: bank_vectors(encoder, self._banks))
+
+    def _sample(self) -> Vectors:
+        """Rows of images spread evenly over the collection."""
+        vids = self._snapshot.live(Kind.IMAGE).vids
+        return self._snapshot.fetch(vids[:: max(1, -(-len(vids) // _SAMPLE))].tolist())
+
+
+def _stack(rows: dict[int, NDArray[np.float32]], hits: Sequence[Hit]) -> Vectors:
+    return np.stack([rows[hit.vid] for hit in hits])
+
+
+def _has_text(query: Query) -> bool:
+    return any(term.what == "text" for term in query.terms)

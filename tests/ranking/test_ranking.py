@@ -1,0 +1,149 @@
+"""Rerankers, relevance, cut and words as a search applies them: against the parts used alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mmsearch as mm
+from mmsearch.relevance import DEFAULT, Background, bank_vectors
+from mmsearch.rerankers.fast import hubness
+from mmsearch.search import RRF_K
+
+COLOURS = ("red", "green", "blue", "yellow", "black", "white")
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def rows():
+    return unit(np.random.default_rng(0).standard_normal((150, 32)))
+
+
+@pytest.fixture
+def gallery(shop, rows):
+    shop.add(mm.Item(id=f"i{n:03}", image=b"-", meta={"stock": n % 2}, vector=row) for n, row in enumerate(rows))
+    return shop
+
+
+@pytest.fixture
+def colours(shop, paint):
+    shop.add(mm.Item(id=f"{c}{n}", image=paint(f"{c}/{n}.png", c, shade=20 * n), meta={"n": n}) for c in COLOURS for n in range(3))
+    return shop
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(monkeypatch, tmp_path):
+    """Query banks are kept in the user's data folder: here it is a new one."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def test_fast_takes_the_hub_back(gallery, rows, toy):
+    stored = rows.astype(np.float16).astype(np.float32)
+    target = toy.encode_texts(["a red thing"])[0]
+    expected = stored @ target - 0.2 * hubness(stored, bank_vectors(toy))
+    near = set(np.argsort(-(stored @ target))[:100].tolist())
+    order = [n for n in np.argsort(-expected) if n in near]
+    hits = gallery.search("a red thing", k=20, rerank="fast")
+    assert hits.ids == [f"i{n:03}" for n in order[:20]]
+    assert [hit.rank for hit in hits] == list(range(1, 21))
+    np.testing.assert_allclose([hit.rerank for hit in hits], sorted(expected[order], reverse=True)[:20], atol=1e-4)
+    np.testing.assert_allclose([hit.score for hit in hits], (stored @ target)[order[:20]], atol=1e-5)
+    assert "rerank" in hits.timings
+
+
+def test_pages_of_a_reranked_answer_fit_together(gallery):
+    whole = gallery.search("a red thing", k=30, rerank="fast", candidates=60)
+    second = gallery.search("a red thing", k=10, offset=10, rerank="fast", candidates=60)
+    assert second.ids == whole.ids[10:20]
+    assert [hit.rank for hit in second] == list(range(11, 21))
+
+
+def test_the_bank_is_kept_in_the_users_folder(gallery, toy, own_data_folder):
+    gallery.search("a red thing", rerank="fast")
+    assert list(own_data_folder.rglob("bank-*.npy"))
+    before = toy.texts_encoded
+    with mm.Collection.open(gallery.path, model=toy) as again:
+        again.search("a blue thing", rerank="fast")
+    assert toy.texts_encoded == before + 1
+
+
+def test_relevance_is_that_of_the_background(gallery, rows, toy):
+    stored = rows.astype(np.float16).astype(np.float32)
+    target = toy.encode_texts(["a red thing"])[0]
+    background = Background.of(bank_vectors(toy), stored)
+    expected = DEFAULT.relevance(background.features(stored @ target, stored))
+    hits = gallery.search("a red thing", k=150, relevance=True)
+    assert len(hits) == 150
+    found = {hit.id: hit.relevance for hit in hits}
+    np.testing.assert_allclose([found[f"i{n:03}"] for n in range(150)], expected, atol=1e-3)
+    assert all(hit.relevance is None for hit in gallery.search("a red thing"))
+
+
+def test_the_cut_leaves_what_is_relevant_and_nothing_where_nothing_is(colours):
+    every = colours.search("red", k=18, relevance=True)
+    some = sorted(hit.relevance for hit in every)[9]
+    kept = colours.search("red", k=18, cutoff=some)
+    assert kept.ids == [hit.id for hit in every if hit.relevance >= some]
+    assert [hit.rank for hit in kept] == list(range(1, len(kept) + 1))
+    assert len(colours.search("red", k=18, cutoff=1.0)) == 0
+    auto = colours.search("red", k=18, cutoff="auto")
+    assert auto.ids == [hit.id for hit in every if hit.relevance >= DEFAULT.cut]
+    assert len(colours.search("nothing of the kind whatsoever", k=18, cutoff="auto")) == 0
+
+
+def test_boost_collapse_and_diversity(gallery, rows):
+    query = mm.vector(rows[3])
+    boosted = gallery.search(query, k=100, boost="stock * 2")
+    assert all(hit.meta["stock"] == 1 for hit in list(boosted)[:40])
+    gallery.add([mm.Item(id="copy", image=b"-", vector=rows[3])])
+    assert set(gallery.search(query, k=2).ids) == {"i003", "copy"}
+    single = gallery.search(query, k=2, collapse=True)
+    assert len({"i003", "copy"} & set(single.ids)) == 1
+    varied = gallery.search(query, k=10, diversity=0.9)
+    assert varied.ids[0] in ("i003", "copy")
+    assert set(varied.ids) != set(gallery.search(query, k=10).ids)
+
+
+def test_words_find_what_the_vectors_cannot_see(shop, rows):
+    shop.add(mm.Item(id=f"trips/{'germany' if n == 77 else 'elsewhere'}/{n}.jpg", image=b"-", vector=row)
+             for n, row in enumerate(rows))
+    plain = shop.search("germany", k=150)
+    assert plain.ids.index("trips/germany/77.jpg") > 0
+    worded = shop.search("germany", k=150, lexical=1.0)
+    rank = plain.ids.index("trips/germany/77.jpg") + 1
+    assert worded[0].id == ("trips/germany/77.jpg" if 1 / (RRF_K + rank) > 0 else "")
+    assert sorted(worded.ids) == sorted(plain.ids)
+    assert {hit.id: hit.score for hit in worded} == pytest.approx({hit.id: hit.score for hit in plain}, abs=1e-6)
+    pages = [shop.search("germany", k=40, offset=at, lexical=1.0).ids for at in range(0, 160, 40)]
+    assert sum(pages, []) == worded.ids
+    assert shop.search("germany", k=5, lexical=1.0, group_by="group").ids == worded.ids[:5]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "word"),
+    [
+        ({"cutoff": "often"}, mm.QueryError, "auto"),
+        ({"cutoff": 1.5}, mm.QueryError, "0 to 1"),
+        ({"diversity": -1}, mm.QueryError, "0 to 1"),
+        ({"lexical": -1}, mm.QueryError, "lexical"),
+        ({"candidates": 0, "rerank": "fast"}, mm.QueryError, "at least 1"),
+        ({"boost": "price +"}, mm.FilterError, "boost"),
+        ({"rerank": "better"}, mm.UsageError, "better"),
+        ({"kind": "any", "cutoff": "auto"}, mm.QueryError, "relevance"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(colours, options, error, word):
+    with pytest.raises(error, match=word):
+        colours.search("red", **options)
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        colours.search("red", no_such_option=3)
+    with pytest.raises(mm.QueryError, match="relevance"):
+        colours.similar("red1", cutoff="auto")
+
+
+def test_similar_takes_the_same_options(colours):
+    assert len(colours.similar("red1", k=17, collapse=0.5)) < 17
