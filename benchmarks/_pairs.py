@@ -67,20 +67,36 @@ def flickr(where: Path, model: str) -> Pairs:
 
 
 def _encode(where: Path, encoder) -> tuple[Vectors, Vectors, NDArray[np.int64]]:
+    lines, images = _pictures(where, encoder, None)
+    captions = [(n, caption) for n, line in enumerate(lines) for caption in line["captions"]]
+    texts = [encoder.encode_texts([c for _, c in captions[at : at + 64]]) for at in range(0, len(captions), 64)]
+    return images, np.concatenate(texts), np.array([n for n, _ in captions])
+
+
+def labelled(where: Path, fields: tuple[str, ...], model: str, n: int = 1500) -> tuple[Vectors, list[str]]:
+    """Some pictures of a zip, drawn at random, and what they are by these fields."""
+    from mmsearch import models
+
+    lines, images = _pictures(where, models.resolve(model), n)
+    return images, ["|".join(str(line.get(field)) for field in fields) for line in lines]
+
+
+def _pictures(where: Path, encoder, n: int | None) -> tuple[list[dict], Vectors]:
+    """The lines of a zip's captions.jsonl (``n`` of them, drawn at random) and their pictures' rows."""
     from PIL import Image
 
     with zipfile.ZipFile(where) as archive:
         name = next(n for n in archive.namelist() if n.endswith("captions.jsonl"))
         lines = [json.loads(line) for line in archive.read(name).decode().splitlines()]
+        if n is not None:
+            lines = [lines[at] for at in np.random.default_rng(0).permutation(len(lines))[:n]]
         below = {n.rsplit("/", 1)[-1]: n for n in archive.namelist()}
         rows = []
         for at in range(0, len(lines), 32):
             names = [line["image"].rsplit("/", 1)[-1] for line in lines[at : at + 32]]
             pictures = [Image.open(io.BytesIO(archive.read(below[name]))) for name in names]
             rows.append(encoder.encode_images([encoder.preparer(picture.convert("RGB")) for picture in pictures]))
-    captions = [(n, caption) for n, line in enumerate(lines) for caption in line["captions"]]
-    texts = [encoder.encode_texts([c for _, c in captions[at : at + 64]]) for at in range(0, len(captions), 64)]
-    return np.concatenate(rows), np.concatenate(texts), np.array([n for n, _ in captions])
+    return lines, np.concatenate(rows)
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

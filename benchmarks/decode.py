@@ -23,8 +23,8 @@ import numpy as np
 from _report import row
 from PIL import Image
 
+from mmsearch.decoding.loader import Job, Loader
 from mmsearch.images import open_image
-from mmsearch.loading import Job, Loader
 from mmsearch.preprocess import Preprocess, normalize
 
 SEED = 5

@@ -23,7 +23,7 @@ from _report import row
 from numpy.typing import NDArray
 
 from mmsearch.evaluation import calibration_error, roc_auc
-from mmsearch.relevance import CUT_LOSS, Background, Calibration, logistic
+from mmsearch.relevance import CUT_LOSS, DEFAULT, Background, Calibration, logistic
 
 DEPTH = 10
 Floats = NDArray[np.float64]
@@ -64,6 +64,10 @@ METHODS: dict[str, tuple[str, ...]] = {
 }
 
 
+UNFITTED = "cosine + bank, default"
+"""For comparison: the calibration that encoders get which were never measured. It was fitted on shopsphere."""
+
+
 def judged(names: tuple[str, ...], fit: Part, test: Part) -> tuple[Floats, float]:
     """Relevance of the test part's hits ``(q, 10)`` and the cut, by a logistic function fitted on the other part."""
     ranks = np.tile(np.arange(1, DEPTH + 1), len(fit.right))
@@ -92,6 +96,10 @@ def trial(pairs: Pairs, seed: int) -> dict[str, list[tuple[Part, Floats, float]]
         test, fit = (part(pairs, queries, shown, background) for queries in asked[:2])
         for name, features in METHODS.items():
             out[name].append((test, *judged(features, fit, test)))
+        if pairs.name != "shopsphere":
+            columns = np.stack([test.features[name].ravel() for name in ("height", "lead")], axis=1)
+            chances = DEFAULT.relevance(columns).reshape(-1, DEPTH)
+            out.setdefault(UNFITTED, []).append((test, chances, DEFAULT.cut))
     return out
 
 
@@ -133,21 +141,27 @@ def main() -> None:
     args = parser(__doc__).parse_args()
     for pairs in load(args.data, args.model):
         trials = [trial(pairs, seed) for seed in range(args.seeds)]
-        for name in METHODS:
+        for name in trials[0]:
             each = [figures(found[name]) for found in trials]
             means = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
             area, gain = auc_interval(trials[0][name], trials[0]["cosine"])
             row("relevance", seed=args.seeds, set=pairs.name, model=pairs.model, queries=len(pairs.texts), method=name,
                 **means, auc_interval=area, auc_gain_interval=gain)
-        if pairs.fingerprint is not None:
-            print_calibration(pairs)
+        print_calibration(pairs)
 
 
 def print_calibration(pairs: Pairs) -> None:
-    """What ``mmsearch.relevance.CALIBRATIONS`` gets: fitted on all pairs, half of the pictures taken away."""
+    """What ``mmsearch.relevance`` gets: fitted on all pairs, half of the pictures taken away.
+
+    Where the bank has to be other products' descriptions, it is a third of them, and the rest is asked.
+    """
+    asked, bank = np.arange(len(pairs.texts)), pairs.bank
+    if bank is None:
+        place = np.random.default_rng(1).permutation(len(asked)) % 3
+        asked, bank = np.flatnonzero(place != 0), pairs.texts[place == 0]
     shown = np.zeros(len(pairs.images), dtype=np.bool_)
     shown[np.random.default_rng(0).permutation(len(shown))[: len(shown) // 2]] = True
-    whole = part(pairs, np.arange(len(pairs.texts)), shown, Background.of(pairs.bank, pairs.images[shown]))
+    whole = part(pairs, asked, shown, Background.of(bank, pairs.images[shown]))
     columns = np.stack([whole.features[name].ravel() for name in ("height", "lead")], axis=1)
     made = Calibration.fit(columns, whole.right.ravel(), np.tile(np.arange(1, DEPTH + 1), len(whole.right)))
     row("relevance.calibration", seed=0, set=pairs.name, fingerprint=pairs.fingerprint, calibration=repr(made))

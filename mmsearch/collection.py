@@ -7,14 +7,16 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from mmsearch.cache import Cache
 from mmsearch.embed import Embedder
 from mmsearch.errors import CollectionError, CollectionNotFound, ItemNotFound, ModelMismatch, UsageError
 from mmsearch.protocols import Encoder, EncoderSpec, Source
+from mmsearch.ranking import Finisher, Ranking, RankingOptions
 from mmsearch.search import Request, absolute_path
 from mmsearch.search import search as run_search
 from mmsearch.status import UPDATED, Status, status_of
@@ -39,6 +41,7 @@ class Collection:
         self._store = store
         self._encoder = encoder
         self._device, self._precision = device, precision
+        self._twin: Encoder | None = None
         self._loading = threading.Lock()
         self._cache = Cache()
 
@@ -125,6 +128,15 @@ class Collection:
                 _check_same(encoder.spec, self.info)
                 self._encoder = encoder
             return self._encoder
+
+    def _query_encoder(self) -> Encoder:
+        """The encoder for a few inputs: the exported twin where there is one, which starts without torch."""
+        if self._encoder is None and self._device in ("auto", "cpu") and self._precision == "auto":
+            from mmsearch import models
+
+            with self._loading:
+                self._twin = self._twin or models.twin(self.info.fingerprint)
+        return self._twin or self.encoder
 
     # --- writing ---
 
@@ -215,13 +227,16 @@ class Collection:
         where: str | None = None,
         params: Mapping[str, Json] | None = None,
         group_by: str | None = None,
+        **ranking: Unpack[RankingOptions],
     ) -> Hits:
         """The ``k`` items nearest to ``query``, best first, those before ``offset`` left out.
 
         ``kind`` is ``"image"``, ``"text"`` or ``"any"`` (both, fused by rank); left out, it is images when there are any.
         ``where`` is a condition over the items' fields, such as ``"price < :p and brand = 'Acme'"``, its ``:names`` bound from
         ``params``; k hits come back whenever k items satisfy it. ``group_by`` (``"group"`` or a field of meta) gives the best
-        hit of each group. Raises :class:`QueryError`, :class:`FilterError`, :class:`ItemNotFound`, :class:`ImageError`.
+        hit of each group. What else may be given orders and cuts the hits: ``rerank``, ``boost``, ``collapse``, ``diversity``,
+        ``cutoff``, ``relevance``, ``lexical``, ``candidates`` (see :class:`mmsearch.ranking.Ranking`). Raises
+        :class:`QueryError`, :class:`FilterError`, :class:`ItemNotFound`, :class:`ImageError`.
         """
         request = Request(
             text(query) if isinstance(query, str) else query,
@@ -232,7 +247,7 @@ class Collection:
             params=params or {},
             group_by=group_by,
         )
-        return self._answer(request)
+        return self._answer(request, ranking)
 
     def similar(
         self,
@@ -244,6 +259,7 @@ class Collection:
         where: str | None = None,
         params: Mapping[str, Json] | None = None,
         group_by: str | None = None,
+        **ranking: Unpack[RankingOptions],
     ) -> Hits:
         """Items like the one stored under ``id``, that one left out; by default of its own kind. See :meth:`search`."""
         request = Request(
@@ -256,14 +272,18 @@ class Collection:
             group_by=group_by,
             exclude=frozenset([id]),
         )
-        return self._answer(request)
+        return self._answer(request, ranking)
 
-    def _answer(self, request: Request) -> Hits:
+    def _answer(self, request: Request, options: RankingOptions) -> Hits:
         from mmsearch.indexes.exact import ExactIndex
 
+        ranking = Ranking(**options)
+        request = replace(request, lexical=ranking.lexical, candidates=ranking.depth)
         with self._store.snapshot() as snapshot:
-            embed = Embedder(snapshot, lambda: self.encoder, self._cache, self.info.dim)
-            return run_search(request, snapshot, embed=embed, index=ExactIndex(snapshot), cache=self._cache)
+            finish = Finisher.of(ranking, snapshot, self._query_encoder, self._cache)
+            embed = Embedder(snapshot, self._query_encoder, self._cache, self.info.dim)
+            index = ExactIndex(snapshot)
+            return run_search(request, snapshot, embed=embed, index=index, cache=self._cache, finish=finish)
 
     # --- looking ---
 

@@ -87,6 +87,11 @@ class Ranking:
         return bool(self.rerank or self.diversity or self.collapse or self.boost)
 
     @property
+    def depth(self) -> int:
+        """How many hits are looked at beyond the page, 0 for none."""
+        return self.candidates if self.reorders else 0
+
+    @property
     def judges(self) -> bool:
         """Whether relevance is wanted."""
         return self.relevance or self.cutoff is not None
@@ -100,6 +105,15 @@ class Finisher:
     ) -> None:
         self.ranking = ranking
         self._snapshot, self._encoder, self._cache, self._banks = snapshot, encoder, cache, banks
+
+    @classmethod
+    def of(cls, ranking: Ranking, snapshot: Snapshot, encoder: Callable[[], Encoder], cache: Cache) -> Finisher | None:
+        """The finisher of a ranking, ``None`` where there is nothing to do. Banks are kept in the user's data folder."""
+        if not (ranking.reorders or ranking.judges):
+            return None
+        from mmsearch.settings import data_path
+
+        return cls(ranking, snapshot, encoder, cache, data_path() / "banks")
 
     def __call__(self, query: Query, hits: Sequence[Hit], vector: NDArray[np.float32]) -> list[Hit]:
         """The hits in their new order, ``relevance`` and ``rerank`` set where they were asked for."""

@@ -1,4 +1,4 @@
-"""From a query to hits: terms → one vector → candidates → nearest rows → groups and pages → hits."""
+"""From a query to hits: terms → one vector → candidates → nearest rows → words → groups → better order → pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from mmsearch.types import Hit, Hits, Json, Kind, Query, Record, VidSet
 
 RRF_K = 60
 """Reciprocal rank fusion, 1 / (60 + rank): Cormack, Clarke, Büttcher, SIGIR 2009."""
+LEXICAL_DEPTH = 1000
+"""How many items are taken from the words' list, and at least from the vectors' one, before they are fused."""
+
+Finish: TypeAlias = Callable[[Query, Sequence[Hit], NDArray[np.float32]], list[Hit]]
+"""A query, its hits with ranks from 1 on, and its vector → the hits in a better order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Request:
     params: Mapping[str, Json] = field(default_factory=dict)
     group_by: str | None = None
     exclude: frozenset[str] = frozenset()
+    lexical: float = 0.0  # how much words count beside vectors
+    candidates: int = 0  # how many are looked at, where that is more than the page needs
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -66,11 +73,12 @@ def search(
     embed: Callable[[Query], NDArray[np.float32]],
     index: VectorIndex,
     cache: Cache,
+    finish: Finish | None = None,
 ) -> Hits:
     """The hits of ``request``, best first.
 
-    ``embed`` gives a query's vector ``(dim,)``, ``index`` the rows near it. Raises :class:`QueryError`,
-    :class:`FilterError`, and what ``embed`` raises.
+    ``embed`` gives a query's vector ``(dim,)``, ``index`` the rows near it, ``finish`` a better order for the hits before
+    they are paged, and may drop some. Raises :class:`QueryError`, :class:`FilterError`, and what the three raise.
     """
     timer = Timer()
     with timer.stage("encode"):
@@ -80,8 +88,15 @@ def search(
         allowed = {kind: _allowed(request, kind, snapshot, cache) for kind in kinds}
     with timer.stage("search"):
         ranked = _ranked(request, vector[None], allowed, index, snapshot)
+    first, last = request.offset, request.offset + request.k
     with timer.stage("fetch"):
-        hits = _hits(ranked[request.offset : request.offset + request.k], request.offset, snapshot)
+        if finish is None:
+            hits = _hits(ranked[first:last], first, snapshot)
+        else:
+            hits = _hits(ranked[: max(last, request.candidates)], 0, snapshot)
+    if finish is not None:
+        with timer.stage("rerank"):
+            hits = tuple(finish(request.query, hits, vector)[first:last])
     candidates = sum(len(vids) for vids in allowed.values())
     return Hits(hits, exact=True, candidates=candidates, timings=timer.ms)
 
@@ -110,13 +125,16 @@ def _ranked(
     snapshot: Snapshot,
 ) -> list[tuple[int, float]]:
     """(vid, cosine), best first, at least up to the end of the page where that many exist; one per group if asked."""
-    wanted = request.offset + request.k
+    wanted = max(request.offset + request.k, request.candidates)
     depth = wanted if request.group_by is None else wanted * 4
+    words = _words(request.query) if request.lexical else ""
     while True:
         lists = []
         for vids in allowed.values():
-            scores, found = index.search(queries, depth, within=vids).row(0)
-            lists.append(list(zip(found.tolist(), scores.tolist(), strict=True)))
+            # two lists are fused as deep as this on every page, or pages would not fit together
+            scores, found = index.search(queries, max(depth, LEXICAL_DEPTH) if words else depth, within=vids).row(0)
+            near = list(zip(found.tolist(), scores.tolist(), strict=True))
+            lists.append(_with_words(near, words, request.lexical, queries[0], vids, snapshot) if words else near)
         ranked = lists[0] if len(lists) == 1 else fuse(lists)
         if request.group_by is None:
             return ranked
@@ -124,6 +142,31 @@ def _ranked(
         if len(ranked) >= wanted or all(len(found) < depth for found in lists):
             return ranked
         depth *= 4
+
+
+def _words(query: Query) -> str:
+    """The words that a query asks for: its texts, but not those it moves away from."""
+    return " ".join(str(term.value) for term in query.terms if term.what == "text" and term.weight > 0)
+
+
+def _with_words(
+    near: list[tuple[int, float]],
+    words: str,
+    weight: float,
+    vector: NDArray[np.float32],
+    vids: VidSet,
+    snapshot: Snapshot,
+) -> list[tuple[int, float]]:
+    """Items near the query and items with its words, by reciprocal rank fusion; the words' ranks weigh ``weight``."""
+    found = [vid for vid, _ in snapshot.search_text(words, LEXICAL_DEPTH, vids)]
+    scores = dict(near)
+    far = [vid for vid in found if vid not in scores]
+    if far:
+        scores |= dict(zip(far, (snapshot.fetch(far) @ vector).tolist(), strict=True))
+    merit = {vid: 1.0 / (RRF_K + rank) for rank, (vid, _) in enumerate(near, 1)}
+    for rank, vid in enumerate(found, 1):
+        merit[vid] = merit.get(vid, 0.0) + weight / (RRF_K + rank)
+    return [(vid, scores[vid]) for vid in sorted(merit, key=lambda vid: (-merit[vid], vid))]
 
 
 def fuse(lists: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:

@@ -46,7 +46,7 @@ def command(app: App, /, *, threshold: float, form: str | None) -> int:
         rows = [[str(at) if n == 0 else "", "keep" if n == 0 else "same bytes" if entry["same_bytes"] else "near",
                  f"{entry['width']}×{entry['height']}", local(entry["path"] or entry["id"])]
                 for at, heap in enumerate(heaps, 1) for n, entry in enumerate(heap)]
-        plain(["heap", "", "pixels", "path"], rows, right=("heap", "pixels"))
+        plain(["heap", "", "pixels", "path"], rows, right=("heap", "pixels"), path="path")
     if not form:
         app.say(f"{count(len(heaps), 'heap')}, {count(sum(map(len, heaps)) - len(heaps), 'picture')} to spare")
     return OK

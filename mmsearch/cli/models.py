@@ -101,6 +101,23 @@ def pull(app: App, *, name: str, token: str | None) -> None:
     app.say(f"{name} is at {found.path} ({size(found.bytes or 0)})")
 
 
+@command.command()
+@click.argument("name")
+@pass_app
+def export(app: App, *, name: str) -> None:
+    """Write a model's towers for onnxruntime, so that queries start without torch.
+
+    The copy must agree with the model (cosine of at least 0.9999), or it is not kept. Collections of this model use it
+    for queries from then on. Needs: pip install 'mmsearch[export]'
+    """
+    from mmsearch import models
+
+    app.settings  # noqa: B018 - a --model-dir takes effect by being read
+    app.say(f"exporting {name}; this takes a minute")
+    folder = models.export(name)
+    app.say(f"{name} is at {folder} ({size(sum(file.stat().st_size for file in folder.iterdir()))})")
+
+
 @contextmanager
 def _progress(app: App) -> Iterator[Callable[[str, int, int | None], None] | None]:
     """A bar for each file on a terminal."""

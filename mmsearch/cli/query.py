@@ -9,6 +9,7 @@ import click
 
 from mmsearch.cli import _query
 from mmsearch.cli._app import FAILED, OK, App, Command, pass_app
+from mmsearch.cli._ranking import ranking_options, wanted
 from mmsearch.cli._show import search_options, show
 from mmsearch.errors import InputError
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--crop", metavar="X,Y,W,H", help="Use this part of the picture: pixels, or fractions from 0 to 1.")
 @click.option("--device", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")
 @search_options(kind="images where there are any, else texts")
+@ranking_options
 @pass_app
 def command(app: App, /, *, text: tuple[str, ...], device: str | None, form: str | None, **options: Any) -> int:
     """Search by words, pictures, items of the collection, and sums of these.
@@ -47,9 +49,10 @@ def command(app: App, /, *, text: tuple[str, ...], device: str | None, form: str
     params = _query.parameters(options.pop("params"))
     chosen = {name: options.pop(name) for name in ("html", "open_best", "explain")}
     exit_code = options.pop("exit_code")
+    ranking = wanted(options)
     with app.open() as collection:
         try:
-            hits = collection.search(query, params=params, **options)
+            hits = collection.search(query, params=params, **options, **ranking)
         except InputError as error:
             raise _query.named(error, query) from error
         _say_age(app, collection)

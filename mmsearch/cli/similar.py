@@ -9,6 +9,7 @@ import click
 
 from mmsearch.cli import _query
 from mmsearch.cli._app import FAILED, OK, App, Command, pass_app
+from mmsearch.cli._ranking import ranking_options, wanted
 from mmsearch.cli._show import search_options, show
 from mmsearch.errors import ItemNotFound
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command, short_help="Show what is most like one item.")
 @click.argument("item", metavar="ID|PATH")
 @search_options(kind="the kind of the item")
+@ranking_options
 @pass_app
 def command(app: App, /, *, item: str, form: str | None, **options: Any) -> int:
     """Show what is most like one item of the collection; the model is not needed for it.
@@ -32,11 +34,12 @@ def command(app: App, /, *, item: str, form: str | None, **options: Any) -> int:
     params = _query.parameters(options.pop("params"))
     chosen = {name: options.pop(name) for name in ("html", "open_best", "explain")}
     exit_code = options.pop("exit_code")
+    ranking = wanted(options)
     from mmsearch import types
 
     with app.open() as collection:
         id = resolve(collection, item)
-        hits = collection.similar(id, params=params, **options)
+        hits = collection.similar(id, params=params, **options, **ranking)
         show(app, collection, hits, types.item(id), form=form, **chosen)
     return FAILED if exit_code and not hits else OK
 

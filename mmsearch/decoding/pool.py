@@ -1,4 +1,4 @@
-"""The worker processes behind :class:`mmsearch.loading.Loader`: feeds them, takes their results, replaces the dead.
+"""The worker processes behind :class:`mmsearch.decoding.loader.Loader`: feeds them, takes their results, replaces the dead.
 
 One thread owns the processes. The rest of the program hands tasks in through a deque and gets them back through each
 task's sink, so that a slow consumer neither delays a timeout nor starves a worker.
@@ -28,6 +28,7 @@ from mmsearch.types import ImageInfo
 TRIES: Final = 2
 """A picture over which this many workers died is given up."""
 
+_NAP: Final = 0.005
 _START_TIMEOUT: Final = 60.0
 _START_FAILURES: Final = 3
 
@@ -54,6 +55,7 @@ class Pool:
         self._start_failures = 0
         self._broken: MMSearchError | None = None
         self._hungry, self._stopping = False, False
+        self._pace = 0.0  # seconds that a picture takes, lately
         self.idle_seconds, self.restarts = 0.0, 0
         self._selector = selectors.DefaultSelector()
         self._wake_out, self._wake_in = os.pipe()
@@ -108,6 +110,10 @@ class Pool:
                     else:
                         self._converse(key.data)
                 self._end_overdue()
+                if self._again or self._backlog:
+                    # All are busy: let some results gather. To wake for each costs the workers 5% where they have no
+                    # processor to spare; half of what they have in hand still lies before them when this ends.
+                    time.sleep(min(_NAP, DEPTH / 2 * self._pace))
         except MMSearchError as caught:
             error = caught
         except Exception as caught:  # a fault of ours must not leave the consumer waiting for ever
@@ -186,6 +192,7 @@ class Pool:
         outcome = _outcome(head, body)
         self.idle_seconds += float(head["idle"])
         task = worker.tasks.popleft()
+        self._pace += 0.1 * (float(head["seconds"]) - self._pace)
         task.sink.put((task, outcome, float(head["seconds"])))
 
     def _patience(self) -> float | None:

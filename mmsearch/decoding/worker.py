@@ -34,8 +34,8 @@ from mmsearch.types import ImageInfo
 FRAME: Final = struct.Struct("<QQ")
 """Before every message, both ways: the bytes of its head (pickle to the worker, JSON from it) and of its raw body."""
 
-DEPTH: Final = 3
-"""Tasks that a worker has in hand: one running, two so that it need not wait until its parent's thread gets the GIL."""
+DEPTH: Final = 6
+"""Tasks that a worker has in hand: one running, others so that it need not wait until its parent's thread looks again."""
 
 SLOT_BYTES: Final = 1 << 20
 """Shared memory for the pixels of one task; touched only as far as used. Larger ones go through the pipe."""

@@ -136,7 +136,7 @@ def _file(name: str) -> Checkpoint:
     if not weights.is_file():
         raise ModelNotFound(f"there is no weights file {weights}", hint="check the path after the colon")
     return Checkpoint(
-        f"{arch}:{weights}", arch, str(weights), weights, model_cfg, Preprocessing.of(model_cfg, _family(arch))
+        f"{arch}:{weights}", arch, str(weights), weights, model_cfg, Preprocessing.of(model_cfg, _hub.family(arch))
     )
 
 
@@ -154,17 +154,6 @@ def _tag(name: str, model_dir: Path | None) -> Checkpoint:
     quick_gelu = row["quick_gelu"] or model_cfg.get("quick_gelu", False)  # some architectures lack what a tag needs
     model_cfg["quick_gelu"] = quick_gelu
     return Checkpoint(f"{arch}/{tag_name}", arch, str(weights), weights, model_cfg, preprocessing, quick_gelu)
-
-
-def _family(arch: str) -> dict[str, Any]:
-    """The preprocessing of an architecture's published weights: what a bare weights file most likely needs.
-
-    open_clip itself falls back to CLIP's here, which makes a SigLIP silently worse.
-    """
-    if "siglip" not in arch.lower():
-        return {}
-    half = [0.5, 0.5, 0.5]
-    return {"mean": half, "std": half, "interpolation": "bicubic", "resize_mode": "squash"}
 
 
 def read_architecture(arch: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from mmsearch.encoders._facts import recall, remember
 from mmsearch.errors import ModelNotFound, StorageError
 
-__all__ = ["PICKLES", "WEIGHTS", "DownloadFn", "Tag", "download", "files_of", "local", "tag"]
+__all__ = ["PICKLES", "WEIGHTS", "DownloadFn", "Tag", "download", "family", "files_of", "local", "tag"]
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 """Names that weights go by in a repository of open_clip, best first."""
@@ -61,6 +61,23 @@ def tag(arch: str, name: str) -> Tag | None:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def family(arch: str) -> dict[str, Any]:
+    """The preprocessing that all published weights of an architecture share, ``{}`` where they do not agree.
+
+    It is what a bare weights file most likely needs. open_clip itself falls back to CLIP's there, which makes a SigLIP
+    silently worse.
+    """
+    key = f"family {version('open_clip_torch')} {arch}"
+    known: dict[str, Any] | None = recall(key)
+    if known is None:
+        from open_clip.pretrained import list_pretrained_tags_by_model
+
+        rows = [row["preprocess"] for name in list_pretrained_tags_by_model(arch) if (row := tag(arch, name))]
+        known = rows[0] if rows and all(row == rows[0] for row in rows) else {}
+        remember(key, known)
+    return known
 
 
 def files_of(row: Tag) -> tuple[str, ...]:

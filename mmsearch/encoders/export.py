@@ -117,6 +117,8 @@ def _write(tower: nn.Module, example: Tensor, name: str, shape: dict[int, torch.
             for at, node in enumerate(graph):
                 for value in node.outputs:
                     value.name = f"{value.name}_{at}"  # the token table's lookup is named "embedding" too
+                    value.metadata_props.clear()
+                node.metadata_props.clear()  # stack traces, with the paths of this machine
             graph.outputs[0].name = "embedding"
             program.save(str(file), external_data=True)
         except Exception as error:  # noqa: BLE001 -- the exporter raises many kinds

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.decoding.loader import Loader
 from mmsearch.errors import UsageError
 from mmsearch.ingest.options import IngestOptions, Rules, Target
 from mmsearch.ingest.parcel import Sorter
 from mmsearch.ingest.pipeline import Pipeline, Stages, Tally
 from mmsearch.ingest.plan import EXIF, Action, Pending
 from mmsearch.ingest.sync import FEW, bottleneck
-from mmsearch.loading import Loader
 from mmsearch.store import Change
 from mmsearch.types import Asset, Draft, IngestReport, Item, Kind, Record, Vectors
 

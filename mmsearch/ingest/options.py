@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mmsearch.decoding.loader import Loader
 from mmsearch.images import MAX_MEGAPIXELS
-from mmsearch.loading import Loader
 from mmsearch.protocols import Encoder
 from mmsearch.store import Store, Writer
 from mmsearch.types import ProgressFn

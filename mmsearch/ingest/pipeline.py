@@ -22,10 +22,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mmsearch.decoding.loader import Job, Loaded
 from mmsearch.errors import InputError, StorageError
 from mmsearch.ingest.parcel import Parcel, Read, Recent, Sorter
 from mmsearch.ingest.plan import Action, Pending
-from mmsearch.loading import Job, Loaded
 from mmsearch.protocols import Encoder, Source
 from mmsearch.store import Store, Writer
 from mmsearch.texts import decode_text

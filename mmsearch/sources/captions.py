@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from mmsearch.errors import InputError
 from mmsearch.files import read_file
 from mmsearch.sources.files import MAX_TEXT_BYTES, os_problem, problem, suffix
-from mmsearch.texts import decode_loosely
 from mmsearch.sources.values import parse_json, strings_of
+from mmsearch.texts import decode_loosely
 from mmsearch.types import Asset, Failure, Json, Kind
 
 CAPTION_KEYS = ("caption", "captions", "text", "texts")

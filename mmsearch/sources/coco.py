@@ -12,8 +12,8 @@ from typing import Any
 from mmsearch.errors import SourceError
 from mmsearch.sources.files import item_id, read_asset
 from mmsearch.sources.records import Problems, below_root, image_asset, text_asset
-from mmsearch.texts import decode_loosely
 from mmsearch.sources.values import plain
+from mmsearch.texts import decode_loosely
 from mmsearch.types import Asset, Failure, Json
 
 __all__ = ["CocoCaptions"]

@@ -15,6 +15,9 @@ from torch import nn
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic a x + b x^3 + c x^5 whose iteration drives singular values towards 1 fastest (same source)."""
 
+SIZE = 0.6
+"""Root mean square of an update before the rate; three times AdamW's, see benchmarks/mini/RESULTS.md."""
+
 
 def orthogonal(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
     """About U V^T of the singular value decomposition U S V^T of a (m, n) matrix, in its own type.
@@ -29,14 +32,14 @@ def orthogonal(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
     for _ in range(rounds):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrix.dtype)  # type: ignore[no-any-return]
 
 
 class Muon(torch.optim.Optimizer):
     """Muon over parameters of two or more dimensions; kernels are flattened to (outputs, everything else).
 
-    The update is scaled by 0.2 sqrt(max(m, n)), which gives it the size of a typical AdamW update (Liu et al. 2025, "Muon
-    is scalable"), so that both share one rate.
+    The update is scaled by SIZE sqrt(max(m, n)), which makes SIZE the root mean square of its elements (Liu et al. 2025,
+    "Muon is scalable", who take AdamW's 0.2), so that both optimisers share one rate.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, rate: float, decay: float, momentum: float = 0.95) -> None:
@@ -53,18 +56,18 @@ class Muon(torch.optim.Optimizer):
                 ahead = param.grad.lerp(buffer, group["momentum"]).flatten(1)
                 update = orthogonal(ahead).view(param.shape)
                 param.mul_(1 - group["lr"] * group["weight_decay"])
-                param.add_(update, alpha=-group["lr"] * 0.2 * max(ahead.shape) ** 0.5)
+                param.add_(update, alpha=-group["lr"] * SIZE * max(ahead.shape) ** 0.5)
 
 
 class Mixed:
-    """Two optimisers that look like one: Muon for `kernels`, AdamW for `rest`."""
+    """Several optimisers, each with its own parameters, that look like one."""
 
-    def __init__(self, first: torch.optim.Optimizer, second: torch.optim.Optimizer) -> None:
-        self.parts = (first, second)
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """All groups of both."""
+        """All groups of all of them, in order."""
         return [group for part in self.parts for group in part.param_groups]
 
     def step(self) -> None:
@@ -73,7 +76,7 @@ class Mixed:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Both states, by position."""
+        """All states, by position."""
         return {str(number): part.state_dict() for number, part in enumerate(self.parts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ TEXT_SHARES = {"flickr8k-train": 256, "cc3m-15k": 160, "myntra-15k": 96}
 LABELLED = ("cc3m-15k",)
 """Corpora whose pictures also get the teacher's class names as captions in stage 3."""
 
-IMAGE_SHARES = {"flickr8k-train": 48, "cc3m-15k": 52, "myntra-15k": 28}
+IMAGE_SHARES = {"flickr8k-train": 54, "cc3m-15k": 60, "myntra-15k": 14}
 """Pictures of each corpus in one batch of stage 2."""
 
 

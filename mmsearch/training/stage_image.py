@@ -78,7 +78,7 @@ class Student(nn.Module):
 
     def __init__(self, clip: nn.Module) -> None:
         super().__init__()
-        self.visual = clip.visual
+        self.visual: nn.Module = clip.visual  # type: ignore[assignment]
         self.mimic = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,7 +153,7 @@ def train_image(
     """Distil for `plan.steps` steps; resumes from `progress` and leaves its result there."""
     student = Student(clip).to(memory_format=torch.channels_last)
     head.eval().requires_grad_(False)
-    opt = mixed(clip.visual, student, rate=plan.peak, decay=plan.decay)
+    opt = mixed(student.visual, student, rate=plan.peak, decay=plan.decay)
     scale = float(clip.logit_scale.detach().exp())  # type: ignore[operator]
     texts = torch.cat([c.vectors for c in corpora if len(c.vectors)])
     device = next(student.parameters()).device

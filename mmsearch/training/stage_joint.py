@@ -11,7 +11,8 @@ from torch import nn
 
 from mmsearch.training.captions import Rows, draw
 from mmsearch.training.losses import cosine_gap, info_nce, relational_kl
-from mmsearch.training.optim import Progress, Say, cosine_rate, optimizer
+from mmsearch.training.muon import Mixed
+from mmsearch.training.optim import Progress, Say, cosine_rate, mixed, optimizer
 from mmsearch.training.parallel import Replicas
 from mmsearch.training.stage_image import Pictures, jitter
 from mmsearch.training.stage_text import TeacherHead, same_text
@@ -24,7 +25,7 @@ class JointPlan:
     """How long, how large, how fast. `hold` weighs stage 2's targets, `text_peak` is the text tower's own peak rate."""
 
     steps: int
-    size: int = 128
+    size: int = 112
     peak: float = 4e-4
     text_peak: float = 2e-4
     decay: float = 0.05
@@ -103,12 +104,10 @@ def train_joint(
     """Fine-tune both towers for `plan.steps` steps; resumes from `progress` and leaves its result there."""
     towers = Towers(clip).to(memory_format=torch.channels_last)
     head.eval().requires_grad_(False)
-    seen = [p for n, p in clip.named_parameters() if n.startswith("visual.")]
     read = [p for n, p in clip.named_parameters() if not n.startswith("visual.")]
-    opt_image = optimizer(seen, rate=plan.peak, decay=plan.decay)
-    opt = optimizer(read, rate=plan.text_peak, decay=plan.decay)
-    opt.param_groups.extend(opt_image.param_groups)
-    peaks = [plan.text_peak] * 2 + [plan.peak] * 2
+    seeing = mixed(clip.visual, clip.visual, rate=plan.peak, decay=plan.decay)  # type: ignore[arg-type]
+    opt = Mixed(*seeing.parts, optimizer(read, rate=plan.text_peak, decay=plan.decay))
+    peaks = [plan.peak] * len(seeing.param_groups) + [plan.text_peak] * 2
     bank = torch.cat([c.vectors for c in corpora if len(c.vectors)])
     device = next(towers.parameters()).device
     replicas = Replicas(towers, plan.workers)

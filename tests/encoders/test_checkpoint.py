@@ -179,11 +179,12 @@ def test_an_allowed_pickle_still_runs_no_code(arch: str, tmp_path: Path) -> None
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_siglip_file_gets_siglips_preprocessing() -> None:
-    assert _checkpoint._family("ViT-B-16-SigLIP2") == {
-        "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash",
-    }  # fmt: skip
-    assert _checkpoint._family("ViT-B-32") == {}
+def test_a_bare_file_gets_the_preprocessing_of_its_family() -> None:
+    half = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    assert _hub.family("ViT-B-16-SigLIP2") == {**half, "interpolation": "bicubic", "resize_mode": "squash"}
+    assert _hub.family("PE-Core-T-16-384") == {**half, "interpolation": "bilinear", "resize_mode": "squash"}
+    assert Preprocessing.of({"vision_cfg": {}}, _hub.family("ViT-B-32")) == Preprocessing(224, 224), "CLIP's own"
+    assert _hub.family("an architecture of somebody's own") == {}
 
 
 def test_the_table_of_tags_is_open_clips() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from mmsearch.loading import Loaded
+from mmsearch.decoding.loader import Loaded
 from mmsearch.preprocess import Preprocess
 
 from .image_samples import encode

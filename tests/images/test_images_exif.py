@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmsearch.exif import Exif, Tiff, read_exif
 from mmsearch.images import open_image
+from mmsearch.images.exif import Exif, Tiff, read_exif
 
 from .image_samples import (
     ascii_entry,

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmsearch.decoding.loader import Job, Loader
 from mmsearch.errors import MMSearchError, UsageError
 from mmsearch.images import open_image
-from mmsearch.loading import Job, Loader
 
 from .image_samples import encode, exif_block, noise, smooth
 from .loading_help import PREPARE, by_token, gone, plain, wait_until

@@ -174,7 +174,7 @@ def test_what_has_no_meaning_is_refused(wrong: tuple[Any, ...]) -> None:
 
 def test_it_is_light() -> None:
     code = (
-        "import sys, mmsearch.preprocess, mmsearch.images, mmsearch.loading\n"
+        "import sys, mmsearch.preprocess, mmsearch.images, mmsearch.decoding.loader\n"
         "heavy = {'torch', 'open_clip', 'torchvision', 'sqlalchemy', 'faiss', 'onnxruntime', 'rawpy', 'pillow_heif'}\n"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from mmsearch.decoding.loader import Job, Loaded, Loader
 from mmsearch.errors import MMSearchError
-from mmsearch.loading import Job, Loaded, Loader
 
 from .image_samples import encode, noise, png_chunk
 from .loading_help import PREPARE, by_token, plain, wait_until

@@ -10,8 +10,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from mmsearch.decoding.loader import Job, Loader
 from mmsearch.errors import InputError
-from mmsearch.loading import Job, Loader
 
 from .loading_help import gone, plain, wait_until
 
@@ -32,7 +32,7 @@ def test_workers_are_light_and_inherit_nothing(moody: object) -> None:
 
 SCRIPT = """
 import os, sys, time
-from mmsearch.loading import Job, Loader
+from mmsearch.decoding.loader import Job, Loader
 from mmsearch.preprocess import Preprocess
 
 print("once", flush=True)

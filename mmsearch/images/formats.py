@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
-from mmsearch.exif import Tiff
+from mmsearch.images.exif import Tiff
 
 __all__ = ["Format", "is_cut_short", "sniff", "webp_size", "without_extras"]
 

@@ -25,9 +25,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from mmsearch.errors import ImageError
-from mmsearch.exif import Exif, read_exif
 from mmsearch.files import Reason, read_file
-from mmsearch.formats import Format, is_cut_short, sniff, webp_size, without_extras
+from mmsearch.images.exif import Exif, read_exif
+from mmsearch.images.formats import Format, is_cut_short, sniff, webp_size, without_extras
 from mmsearch.types import ImageInfo
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _open(
 def _open_extra(
     kind: Format, data: bytes, max_megapixels: float, at_least: tuple[int, int] | None, gps: bool
 ) -> tuple[Image.Image, ImageInfo]:
-    from mmsearch import images_extra
+    from mmsearch.images import extras
 
     def check(size: tuple[int, int]) -> None:
         _check_size(size, max_megapixels)
@@ -147,10 +147,10 @@ def _open_extra(
         return open_image(preview, max_megapixels=max_megapixels, at_least=at_least)[0]
 
     if kind is Format.HEIC:
-        image, block = images_extra.read_heic(data, check)
+        image, block = extras.read_heic(data, check)
         size, exif = image.size, read_exif(block, gps=gps)
     else:
-        image, size = images_extra.read_raw(data, check, decode, at_least)
+        image, size = extras.read_raw(data, check, decode, at_least)
         exif = read_exif(data, gps=gps)
     picture = _to_rgb(image)
     picture.info = {}
