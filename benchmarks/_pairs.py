@@ -36,14 +36,14 @@ class Pairs:
     fingerprint: str | None = None
 
 
-def load(data: Path, model: str = "mini") -> list[Pairs]:
-    """The sets that are there."""
+def load(data: Path, model: str = "mini", only: str = "") -> list[Pairs]:
+    """The sets that are there, or the one named."""
     found = []
     vectors = data / "clip-vectors"
-    if (vectors / "shopsphere_image.npy").exists():
+    if only in ("", "shopsphere") and (vectors / "shopsphere_image.npy").exists():
         images, texts = (np.load(vectors / f"shopsphere_{kind}.npy") for kind in ("image", "text"))
         found.append(Pairs("shopsphere", "fashion ViT-B/32", images, texts, np.arange(len(images)), None))
-    if (data / "flickr8k-dev.zip").exists():
+    if only in ("", "flickr8k-dev") and (data / "flickr8k-dev.zip").exists():
         try:
             found.append(flickr(data / "flickr8k-dev.zip", model))
         except Exception as error:  # noqa: BLE001 - a model that is not on this machine
@@ -104,5 +104,6 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--data", type=Path, required=True, help="folder with clip-vectors/ and flickr8k-dev.zip")
     made.add_argument("--model", default="mini")
+    made.add_argument("--only", default="", metavar="SET", help="one set alone: shopsphere, flickr8k-dev, alike")
     made.add_argument("--seeds", type=int, default=5)
     return made

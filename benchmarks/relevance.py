@@ -14,7 +14,10 @@ nothing; ``kept``: hits that stay, of ten.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +29,7 @@ from mmsearch.evaluation import calibration_error, roc_auc
 from mmsearch.relevance import CUT_LOSS, DEFAULT, Background, Calibration, logistic
 
 DEPTH = 10
+KEPT = Path(__file__).parent.parent / "mmsearch" / "calibrations.json"
 Floats = NDArray[np.float64]
 
 
@@ -64,6 +68,8 @@ METHODS: dict[str, tuple[str, ...]] = {
 }
 
 
+FAR_BANK = "cosine + bank of products not shown"
+"""For comparison: no picture that is searched has its own description in the bank, which is half as large."""
 UNFITTED = "cosine + bank, default"
 """For comparison: the calibration that encoders get which were never measured. It was fitted on shopsphere."""
 
@@ -96,7 +102,11 @@ def trial(pairs: Pairs, seed: int) -> dict[str, list[tuple[Part, Floats, float]]
         test, fit = (part(pairs, queries, shown, background) for queries in asked[:2])
         for name, features in METHODS.items():
             out[name].append((test, *judged(features, fit, test)))
-        if pairs.name != "shopsphere":
+        if pairs.bank is None:
+            background = Background.of(pairs.texts[asked[2]][~shown[pairs.owner[asked[2]]]], pairs.images[shown])
+            test, fit = (part(pairs, queries, shown, background) for queries in asked[:2])
+            out.setdefault(FAR_BANK, []).append((test, *judged(("height", "lead"), fit, test)))
+        else:
             columns = np.stack([test.features[name].ravel() for name in ("height", "lead")], axis=1)
             chances = DEFAULT.relevance(columns).reshape(-1, DEPTH)
             out.setdefault(UNFITTED, []).append((test, chances, DEFAULT.cut))
@@ -138,8 +148,10 @@ def auc_interval(found: list[tuple[Part, Floats, float]], plain: list[tuple[Part
 
 
 def main() -> None:
-    args = parser(__doc__).parse_args()
-    for pairs in load(args.data, args.model):
+    options = parser(__doc__)
+    options.add_argument("--write", action="store_true", help="keep the calibration in mmsearch/calibrations.json")
+    args = options.parse_args()
+    for pairs in load(args.data, args.model, args.only):
         trials = [trial(pairs, seed) for seed in range(args.seeds)]
         for name in trials[0]:
             each = [figures(found[name]) for found in trials]
@@ -147,10 +159,10 @@ def main() -> None:
             area, gain = auc_interval(trials[0][name], trials[0]["cosine"])
             row("relevance", seed=args.seeds, set=pairs.name, model=pairs.model, queries=len(pairs.texts), method=name,
                 **means, auc_interval=area, auc_gain_interval=gain)
-        print_calibration(pairs)
+        print_calibration(pairs, args.write)
 
 
-def print_calibration(pairs: Pairs) -> None:
+def print_calibration(pairs: Pairs, write: bool) -> None:
     """What ``mmsearch.relevance`` gets: fitted on all pairs, half of the pictures taken away.
 
     Where the bank has to be other products' descriptions, it is a third of them, and the rest is asked.
@@ -165,6 +177,10 @@ def print_calibration(pairs: Pairs) -> None:
     columns = np.stack([whole.features[name].ravel() for name in ("height", "lead")], axis=1)
     made = Calibration.fit(columns, whole.right.ravel(), np.tile(np.arange(1, DEPTH + 1), len(whole.right)))
     row("relevance.calibration", seed=0, set=pairs.name, fingerprint=pairs.fingerprint, calibration=repr(made))
+    if write and pairs.fingerprint is not None:
+        known = json.loads(KEPT.read_text())
+        fields = {name: round(value, 4) for name, value in asdict(made).items()}
+        KEPT.write_text(json.dumps(known | {pairs.fingerprint: fields}, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -378,7 +378,9 @@ def _check_same(spec: EncoderSpec, info: StoreInfo) -> None:
         raise ModelMismatch(
             f"the collection was made with {info.model} (fingerprint {info.fingerprint[:12]}), "
             f"not with {spec.name} ({spec.fingerprint[:12]})",
-            hint=f"leave the model out, or make another collection for {spec.name}",
+            hint="its weights are others now: index into a new collection"
+            if spec.name == info.model
+            else f"leave the model out, or make another collection for {spec.name}",
         )
 
 

@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 
 from mmsearch.cache import Cache
 from mmsearch.errors import QueryError
-from mmsearch.protocols import Encoder, RerankContext, Reranker
+from mmsearch.protocols import Encoder, EncoderSpec, ImagePreparer, RerankContext, Reranker
 from mmsearch.store import Snapshot
 from mmsearch.types import Hit, Kind, Query, Vectors
 
 __all__ = ["Finisher", "Ranking", "RankingOptions"]
 
+MIN_TEXTS = 200
+"""From so many texts in a collection on, they are the bank instead of the generic queries."""
+TEXT_WEIGHT = 0.4
+"""How much of the hub goes with such a bank; see docs/relevance.md."""
+_MAX_TEXTS = 2000
 _SAMPLE = 512
 
 
@@ -44,7 +49,8 @@ class Ranking:
     """How the nearest items are ordered and cut.
 
     ``rerank``
-        ``"fast"``, a :class:`mmsearch.protocols.Reranker`, or the name of a registered one.
+        ``"fast"``, ``"model:NAME"`` (a second encoder by its name), a :class:`mmsearch.protocols.Reranker`, or the name of
+        a registered one.
     ``diversity``
         0 (none) to 1: variety among the first hits (:mod:`mmsearch.rerankers.mmr`).
     ``collapse``
@@ -117,25 +123,26 @@ class Finisher:
 
     def __call__(self, query: Query, hits: Sequence[Hit], vector: NDArray[np.float32]) -> list[Hit]:
         """The hits in their new order, ``relevance`` and ``rerank`` set where they were asked for."""
-        ladder = self._ladder(query)
+        ladder = self._ladder(query, vector)
         left = list(hits)
         rows: dict[int, NDArray[np.float32]] = {}
         if left and (ladder or self.ranking.judges):
             vids = [hit.vid for hit in left]
             rows = dict(zip(vids, self._snapshot.fetch(vids), strict=True))
+        later = _Later(self._encoder)
         for reranker in ladder:
             if left:
-                left = reranker.rerank(query, left, RerankContext(vector, _stack(rows, left), self._encoder()))
-        return self._judged(query, left, rows) if self.ranking.judges and left else left
+                left = reranker.rerank(query, left, RerankContext(vector, _stack(rows, left), later))
+        return self._judged(query, vector, left, rows) if self.ranking.judges and left else left
 
-    def _ladder(self, query: Query) -> list[Reranker]:
+    def _ladder(self, query: Query, vector: NDArray[np.float32]) -> list[Reranker]:
         from mmsearch.rerankers.boost import BoostReranker
         from mmsearch.rerankers.collapse import CollapseReranker
         from mmsearch.rerankers.mmr import MMRReranker
 
         wanted, out = self.ranking, []
         if isinstance(wanted.rerank, str):
-            out.append(self._named(wanted.rerank, query))
+            out.append(self._named(wanted.rerank, query, vector))
         elif wanted.rerank is not None:
             out.append(wanted.rerank)
         if wanted.boost:
@@ -146,11 +153,21 @@ class Finisher:
             out.append(MMRReranker(wanted.diversity))
         return out
 
-    def _named(self, name: str, query: Query) -> Reranker:
+    def _named(self, name: str, query: Query, vector: NDArray[np.float32]) -> Reranker:
         if name == "fast":
+            from mmsearch.relevance import calibration_of
             from mmsearch.rerankers.fast import FastReranker
 
-            return FastReranker(self._bank() if _has_text(query) else None)
+            if not _has_text(query):
+                return FastReranker()
+            texts = self._texts()
+            if len(texts) >= MIN_TEXTS:
+                return FastReranker(_others(texts, vector), weight=TEXT_WEIGHT)
+            weight = calibration_of(self._encoder().spec.fingerprint).hub_weight
+            return FastReranker(self._bank() if weight else None, weight=weight)
+        if name.startswith("model:"):
+            top = self.ranking.candidates
+            return self._cache.get(("model", name, top), lambda: _second_model(name.removeprefix("model:"), top))
         from mmsearch import registry
 
         made: Reranker = registry.load("rerankers", name)()
@@ -158,7 +175,9 @@ class Finisher:
 
     # --- relevance ---
 
-    def _judged(self, query: Query, hits: list[Hit], rows: dict[int, NDArray[np.float32]]) -> list[Hit]:
+    def _judged(
+        self, query: Query, vector: NDArray[np.float32], hits: list[Hit], rows: dict[int, NDArray[np.float32]]
+    ) -> list[Hit]:
         from mmsearch.relevance import Background, calibration_of
 
         if not _has_text(query) or any(hit.kind is not Kind.IMAGE for hit in hits):
@@ -169,10 +188,14 @@ class Finisher:
         count = self._snapshot.count(Kind.IMAGE)
         if count < 2:  # nothing to be unusual among
             return hits
+        texts = self._texts()
+        own = len(texts) >= MIN_TEXTS
         # made anew when the collection has doubled: what is usual changes slowly
-        background = self._cache.get(
-            ("background", count.bit_length()), lambda: Background.of(self._bank(), self._sample())
-        )
+        key = ("background", self._snapshot.generation if own else count.bit_length())
+        bank = texts if own else self._bank()
+        background = self._cache.get(key, lambda: Background.of(bank, self._sample()))
+        if own and len(rest := _others(texts, vector)) < len(texts):
+            background = replace(background, bank=rest)
         calibration = calibration_of(self._encoder().spec.fingerprint)
         features = background.features([hit.score for hit in hits], _stack(rows, hits))
         judged = [
@@ -191,14 +214,57 @@ class Finisher:
         encoder = self._encoder()
         return self._cache.get(("bank", encoder.spec.fingerprint), lambda: bank_vectors(encoder, self._banks))
 
+    def _texts(self) -> Vectors:
+        """Rows of the collection's own texts, at most 2,000 spread evenly: the nearest thing to what is asked of it."""
+
+        def rows() -> Vectors:
+            vids = self._snapshot.live(Kind.TEXT).vids
+            return self._snapshot.fetch(vids[:: max(1, -(-len(vids) // _MAX_TEXTS))].tolist())
+
+        return self._cache.get(("texts", self._snapshot.generation), rows)
+
     def _sample(self) -> Vectors:
         """Rows of images spread evenly over the collection."""
         vids = self._snapshot.live(Kind.IMAGE).vids
         return self._snapshot.fetch(vids[:: max(1, -(-len(vids) // _SAMPLE))].tolist())
 
 
+def _second_model(name: str, top: int) -> Reranker:
+    """Kept by the collection's cache, and with it the rows of all pictures that it has encoded."""
+    from mmsearch import models
+    from mmsearch.rerankers.model import ModelReranker
+
+    return ModelReranker(models.resolve(name), top=top)
+
+
+class _Later:
+    """The encoder, found when a reranker asks for it: most do not, and the model may not be on this machine."""
+
+    def __init__(self, encoder: Callable[[], Encoder]) -> None:
+        self._encoder = encoder
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self._encoder().spec
+
+    @property
+    def preparer(self) -> ImagePreparer:
+        return self._encoder().preparer
+
+    def encode_images(self, batch: Sequence[NDArray[np.uint8]]) -> Vectors:
+        return self._encoder().encode_images(batch)
+
+    def encode_texts(self, batch: Sequence[str]) -> Vectors:
+        return self._encoder().encode_texts(batch)
+
+
 def _stack(rows: dict[int, NDArray[np.float32]], hits: Sequence[Hit]) -> Vectors:
     return np.stack([rows[hit.vid] for hit in hits])
+
+
+def _others(texts: Vectors, vector: NDArray[np.float32]) -> Vectors:
+    """The texts but the query itself, which is no competitor of its own."""
+    return texts[texts @ vector < 0.999]
 
 
 def _has_text(query: Query) -> bool:

@@ -9,13 +9,14 @@ its own scale. So a hit is judged against a *background*: a bank of queries as a
 
 and a logistic function makes them a probability: ``relevance = 1 / (1 + exp(-(bias + a · height + b · lead)))``. ``hub`` is
 the soft maximum of inverted softmax (Smith et al., ICLR 2017) and of QB-Norm (Bogolin et al., CVPR 2022). Its weights are
-fitted once for each encoder on pairs that are known to belong together; ``CALIBRATIONS`` holds those that we measured, and
+fitted once for each encoder on pairs that are known to belong together; ``calibrations.json`` holds those that we measured, and
 :meth:`Calibration.fit` makes others. Figures and alternatives stand in ``docs/relevance.md``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from mmsearch.errors import UsageError
 from mmsearch.protocols import Encoder
 from mmsearch.types import Vectors
 
-__all__ = ["CALIBRATIONS", "Background", "Calibration", "bank_vectors", "calibration_of", "query_bank"]
+__all__ = ["DEFAULT", "Background", "Calibration", "bank_vectors", "calibration_of", "calibrations", "query_bank"]
 
 Floats = NDArray[np.float64]
 TEMPERATURE = 0.01
@@ -127,7 +128,8 @@ class Background:
 class Calibration:
     """The fitted logistic function. ``cut`` is the relevance below which ``cutoff="auto"`` drops a hit.
 
-    ``pairs`` says how many right hits it was fitted on, 0 for one that was not fitted.
+    ``pairs`` says how many right hits it was fitted on, 0 for one that was not fitted. ``hub_weight`` is how much of ``hub``
+    the reranker ``fast`` takes from a cosine with our bank: 0 until ``benchmarks/rerank.py`` has shown a gain.
     """
 
     height: float
@@ -135,6 +137,7 @@ class Calibration:
     bias: float
     cut: float
     pairs: int = 0
+    hub_weight: float = 0.0
 
     def relevance(self, features: Floats) -> Floats:
         """``(n,)`` from 0 to 1, of :meth:`Background.features` ``(n, 2)``."""
@@ -178,13 +181,18 @@ def logistic(features: Floats, right: Floats, weights: Floats, *, ridge: float =
     return [float(value) for value in found]
 
 
-CALIBRATIONS: dict[str, Calibration] = {}
-"""Fitted ones by the encoder's fingerprint; see ``benchmarks/relevance.py``, which prints them."""
 DEFAULT = Calibration(height=2.995, lead=2.18, bias=-11.694, cut=0.0215)
 """For encoders that were not measured: fitted on a fashion CLIP (ViT-B/32). Both features are in units of the background, so
 that it carries over in part; ``pairs`` is 0, since it says nothing sure of them."""
 
 
+@cache
+def calibrations() -> dict[str, Calibration]:
+    """Those that were measured, by the encoder's fingerprint: ``calibrations.json``, written by ``benchmarks/relevance.py``."""
+    found = json.loads((files("mmsearch") / "calibrations.json").read_text(encoding="utf-8"))
+    return {fingerprint: Calibration(**fields) for fingerprint, fields in found.items()}
+
+
 def calibration_of(fingerprint: str) -> Calibration:
     """The calibration of an encoder; :data:`DEFAULT`, whose ``pairs`` is 0, for one that was never measured."""
-    return CALIBRATIONS.get(fingerprint, DEFAULT)
+    return calibrations().get(fingerprint, DEFAULT)

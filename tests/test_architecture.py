@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "embed": SEAM | {"cache", "images", "store", "files"},
     "search": SEAM | {"cache", "store"},
     "ingest": SEAM | PICTURES | {"store"},
-    "ranking": SEAM | {"cache", "registry", "relevance", "rerankers", "settings", "store"},
+    "ranking": SEAM | {"cache", "models", "registry", "relevance", "rerankers", "settings", "store"},
     "relevance": SEAM,
     "roots": SEAM | {"sources"},
     "status": BASE | {"store"},

@@ -137,7 +137,8 @@ def _meta(meta: Mapping[str, object]) -> str:
 
 
 def _tail(folder: str, length: int = 44) -> str:
-    """The end of a folder's path, which tells more than its beginning."""
+    """A folder as seen from here, or the end of its path, which tells more than its beginning."""
+    folder = folder.removeprefix(os.getcwd().rstrip("/") + "/")
     return folder if len(folder) <= length else "…" + folder[-length + 1 :]
 
 

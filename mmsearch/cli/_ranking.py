@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--rerank", metavar="none|fast|NAME", default="none", show_default=True,
-                 help="A better order for the first hits: fast takes back pictures that come near every query."),
+    click.option("--rerank", metavar="none|fast|model:NAME", default="none", show_default=True,
+                 help="A better order for the first hits: fast takes back what comes near every query; model: a second model."),
     click.option("--boost", metavar="FORMULA", help="Add a formula over fields: \"in_stock * 0.2 - age_days * 0.01\"."),
     click.option("--diversity", type=click.FloatRange(0, 1), metavar="L", help="Variety among the hits: 0 none, 1 most."),
     click.option("--collapse", is_flag=True, help="Only the best of near-duplicates."),

@@ -26,12 +26,13 @@ _TEMPERATURE = 0.01
 
 
 class FastReranker:
-    """``bank`` ``(b, dim)`` are rows of generic queries (``None``: texts keep their order); ``weight`` how much of the hub goes.
+    """``bank`` ``(b, dim)`` are rows of generic queries (``None``: texts keep their order); ``weight`` how much of the hub goes:
+    the encoder's calibration knows (:attr:`mmsearch.relevance.Calibration.hub_weight`).
 
     ``pictures`` says what is done where no term is a text: ``"reciprocal"``, ``"expand"`` or ``"none"``.
     """
 
-    def __init__(self, bank: Vectors | None = None, *, weight: float = 0.2, pictures: str = "none") -> None:
+    def __init__(self, bank: Vectors | None = None, *, weight: float = 0.3, pictures: str = "none") -> None:
         if pictures not in ("reciprocal", "expand", "none"):
             raise UsageError(f"pictures is {pictures!r}, and must be one of: reciprocal, expand, none")
         self.bank, self.weight, self.pictures = bank, weight, pictures

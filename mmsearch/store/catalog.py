@@ -194,6 +194,11 @@ def _ours(error: BaseException | None, layout: Layout, disk: Disk | None) -> Exc
         return CollectionCorrupt(f"the catalogue is damaged: {what}", hint="mmsearch verify says what is; restore a backup")
     if name == "SQLITE_FULL":
         return StorageError(f"no space left on device: {what}", hint="free some space and run again; nothing is lost")
+    if name == "SQLITE_IOERR_SHMSIZE":  # of a full disk: memory for locks cannot be had, nothing was written
+        return StorageError(
+            f"no space left on device: even a reader of {layout.catalog} needs 32 KiB",
+            hint="free some space and run again; nothing is lost",
+        )
     if name.startswith("SQLITE_IOERR"):
         if disk is not None:
             disk.break_down(what)

@@ -59,9 +59,10 @@ def put_index(writer: Writer, layout: Layout, disk: Disk, info: IndexInfo, build
     renamed, its folder synced, then recorded; the former file is removed last.
     """
     disk.make_folder(layout.indexes)
+    disk.sync_folder(layout.folder)  # also where the folder is there: a crash may have come before its sync
     temporary = layout.indexes / f"{info.kind}.new"
     os.close(disk.create(temporary))
-    build(temporary)
+    disk.build(temporary, build)
     fd = disk.open(temporary)
     try:
         disk.sync(fd, temporary)

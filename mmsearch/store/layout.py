@@ -15,7 +15,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +154,18 @@ class Disk:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if or_create else 0), 0o666)
         except OSError as error:
             raise _storage_error("open", path, error) from error
+
+    def build(self, path: Path, build: Callable[[Path], None]) -> None:
+        """Lets a library fill a file by its path. Where that fails nothing of it stays: it may be what filled the disk."""
+        self.check()
+        try:
+            build(path)
+        except BaseException as error:
+            with suppress(OSError):
+                self.calls.unlink(path)
+            if isinstance(error, OSError):
+                raise _storage_error("write", path, error) from error
+            raise
 
     def write(self, fd: int, data: memoryview, offset: int, path: Path) -> None:
         """Puts all of ``data`` (bytes, contiguous) at ``offset``."""

@@ -75,6 +75,8 @@ class Store:
             raise UsageError(f"a collection needs at least one dimension, not {dim}")
         layout, disk = Layout(path), disk or Disk()
         Catalog(layout, disk).refuse_network()
+        whole = path.absolute()
+        above = [whole.parent, *(folder.parent for folder in whole.parents if not folder.exists())]  # they get a new name
         disk.make_folder(path)
         lock = WriterLock(layout.lock, disk)
         lock.acquire()
@@ -83,7 +85,8 @@ class Store:
                 raise CollectionExists(f"there is a collection in {path} already")
             disk.make_folder(layout.vectors)
             _make_catalog(layout, disk, dim, model, fingerprint)
-            disk.sync_folder(path.absolute().parent)
+            for folder in above:
+                disk.sync_folder(folder)
         finally:
             lock.release()
         return cls.open(path, disk=disk)

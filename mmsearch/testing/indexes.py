@@ -20,7 +20,7 @@ from mmsearch.types import Neighbors, Vectors, Vids, VidSet
 def unit_rows(n: int, dim: int, seed: int) -> Vectors:
     """``(n, dim)`` random directions, rounded to float16 as a store keeps them."""
     rows = np.random.default_rng(seed).standard_normal((n, dim))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float16).astype(np.float32)
 
 
 def brute_force(queries: Vectors, vids: Vids, rows: Vectors, k: int) -> list[list[tuple[int, float]]]:

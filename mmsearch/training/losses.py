@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 
-def info_nce(
-    image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, same: torch.Tensor | None = None
-) -> torch.Tensor:
+def info_nce(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, same: torch.Tensor | None = None) -> torch.Tensor:
     """CLIP's symmetric InfoNCE of matched unit rows (n, dim); a scalar, in nats.
 
     L = 1/2n * sum_i [ -log softmax_j(s <x_i, y_j>)_i - log softmax_j(s <x_j, y_i>)_i ],  s = `scale`

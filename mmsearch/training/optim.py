@@ -106,9 +106,7 @@ class Progress:
         """The random numbers of one step."""
         return np.random.Generator(np.random.PCG64([self.seed, step]))
 
-    def after(
-        self, step: int, module: nn.Module, opt: Optimizer, numbers: dict[str, float], say: Say
-    ) -> None:
+    def after(self, step: int, module: nn.Module, opt: Optimizer, numbers: dict[str, float], say: Say) -> None:
         """Note one finished step: average, log, and now and then a checkpoint."""
         assert self.average is not None
         self.average.update(module)

@@ -19,7 +19,7 @@ from mmsearch.training.captions import Rows, tokenised, wordings
 from mmsearch.training.data import Corpus, load_corpus, training_rows
 from mmsearch.training.evaluate import Matrix
 from mmsearch.training.export import export, note_measured
-from mmsearch.training.labels import TFLITE, label_texts, sure_classes
+from mmsearch.training.labels import TFLITE, label_texts, sure_words
 from mmsearch.training.optim import Progress, Say
 from mmsearch.training.plot import draw_curves
 from mmsearch.training.report import measure
@@ -144,19 +144,14 @@ class Run:
         tokenize = clip_tokenizer(context_length=towers.CONTEXT, merges=towers.MERGES)
         out = dict(self.texts)
         for name in LABELLED:
-            classes = sure_classes(load_views(self.cache, name, 1)[0], self.data / TFLITE)
-            rows = {number: tokenize(label_texts(number)) for number in {c for c in classes if c is not None}}
-            out[name] = [
-                wordings * (1 + 2 * len(rows[number]) // len(wordings)) + rows[number]
-                if number is not None
-                else wordings
-                for wordings, number in zip(self.texts[name], classes, strict=True)
-            ]
+            found = sure_words(load_views(self.cache, name, 1)[0], self.data / TFLITE)
+            labels = tokenised([label_texts(words) for words in found], tokenize)
+            out[name] = [own * (1 + 2 * len(more) // len(own)) + more for own, more in zip(self.texts[name], labels, strict=True)]
         return out
 
     def do_joint(self) -> None:
         """Stage 3: both towers."""
-        progress = Progress(self.out, "joint", seed=self.seed, every=100, decay=0.99)
+        progress = Progress(self.out, "joint", seed=self.seed, every=50, decay=0.98)
         train_joint(self.model, self.head, self.pictures, self.texts_with_labels, self.joint_plan, progress, self.say)
         Towers(self.model).load_state_dict(progress.result())
 

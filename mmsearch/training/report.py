@@ -71,9 +71,7 @@ class Towers:
     def images(self, pictures: Sequence[Image.Image], batch: int = 32) -> Matrix:
         """Unit rows of pictures."""
         starts = range(0, len(pictures), batch)
-        return np.concatenate(
-            [self.pixels(np.stack([self.prepare(p) for p in pictures[s : s + batch]])) for s in starts]
-        )
+        return np.concatenate([self.pixels(np.stack([self.prepare(p) for p in pictures[s : s + batch]])) for s in starts])
 
     def texts(self, texts: Sequence[str], batch: int = 64) -> Matrix:
         """Unit rows of texts."""

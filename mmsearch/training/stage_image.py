@@ -147,9 +147,7 @@ def student_losses(
     return {"loss": feature + 2 * place + 0.5 * rank + 0.1 * pick, "feature": feature, "place": place, "rank": rank}
 
 
-def train_image(
-    clip: nn.Module, head: TeacherHead, corpora: list[Pictures], plan: Plan, progress: Progress, say: Say
-) -> None:
+def train_image(clip: nn.Module, head: TeacherHead, corpora: list[Pictures], plan: Plan, progress: Progress, say: Say) -> None:
     """Distil for `plan.steps` steps; resumes from `progress` and leaves its result there."""
     student = Student(clip).to(memory_format=torch.channels_last)
     head.eval().requires_grad_(False)

@@ -113,7 +113,7 @@ def train_joint(
     replicas = Replicas(towers, plan.workers)
     corpora = [replace(corpus) for corpus in corpora if len(corpus.vectors)]
     for step in progress.resume(towers, opt, plan.steps):
-        rate = cosine_rate(opt, step, plan.steps, peak=1.0, warmup=50)
+        rate = cosine_rate(opt, step, plan.steps, peak=1.0, warmup=20)
         for group, peak in zip(opt.param_groups, peaks, strict=True):
             group["lr"] = rate * peak
 

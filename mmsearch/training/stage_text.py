@@ -81,9 +81,7 @@ def same_text(texts: Rows) -> torch.Tensor:
     return code[:, None] == code[None, :]
 
 
-def train_text(
-    model: nn.Module, head: TeacherHead, domains: list[Domain], steps: int, progress: Progress, say: Say
-) -> None:
+def train_text(model: nn.Module, head: TeacherHead, domains: list[Domain], steps: int, progress: Progress, say: Say) -> None:
     """Optimise text tower and head for `steps` steps; resumes from `progress` and leaves its result there."""
     parameters = [p for n, p in model.named_parameters() if not n.startswith("visual.")]
     opt = optimizer([*parameters, *head.parameters()], rate=1e-3, decay=0.05)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import mmsearch as mm
-from mmsearch.relevance import DEFAULT, Background, bank_vectors
+from mmsearch.ranking import TEXT_WEIGHT
+from mmsearch.relevance import DEFAULT, Background, Calibration, bank_vectors
 from mmsearch.rerankers.fast import hubness
 from mmsearch.search import RRF_K
 
@@ -41,13 +42,22 @@ def own_data_folder(monkeypatch, tmp_path):
     return tmp_path / "data"
 
 
-def test_fast_takes_the_hub_back(gallery, rows, toy):
+@pytest.fixture
+def described(gallery, rows):
+    """The gallery with 250 texts, near the pictures."""
+    texts = unit(np.concatenate([rows, rows[:100]]) + 0.3 * np.random.default_rng(1).standard_normal((250, 32)))
+    gallery.add(mm.Item(id=f"t{n:03}", text=f"text {n}", vector=row) for n, row in enumerate(texts))
+    return gallery, texts.astype(np.float16).astype(np.float32)
+
+
+def test_fast_takes_the_hub_back_by_the_collections_own_texts(described, rows, toy):
+    gallery, texts = described
     stored = rows.astype(np.float16).astype(np.float32)
     target = toy.encode_texts(["a red thing"])[0]
-    expected = stored @ target - 0.2 * hubness(stored, bank_vectors(toy))
+    expected = stored @ target - TEXT_WEIGHT * hubness(stored, texts)
     near = set(np.argsort(-(stored @ target))[:100].tolist())
     order = [n for n in np.argsort(-expected) if n in near]
-    hits = gallery.search("a red thing", k=20, rerank="fast")
+    hits = gallery.search("a red thing", kind="image", k=20, rerank="fast")
     assert hits.ids == [f"i{n:03}" for n in order[:20]]
     assert [hit.rank for hit in hits] == list(range(1, 21))
     np.testing.assert_allclose([hit.rerank for hit in hits], sorted(expected[order], reverse=True)[:20], atol=1e-4)
@@ -55,7 +65,30 @@ def test_fast_takes_the_hub_back(gallery, rows, toy):
     assert "rerank" in hits.timings
 
 
-def test_pages_of_a_reranked_answer_fit_together(gallery):
+def test_the_querys_own_text_is_no_competitor(described, rows, toy):
+    gallery, texts = described
+    target = toy.encode_texts(["a red thing"])[0]
+    before = gallery.search("a red thing", kind="image", k=100, rerank="fast")
+    gallery.add([mm.Item(id="same", text="a red thing")])
+    after = gallery.search("a red thing", kind="image", k=100, rerank="fast")
+    assert [hit.rerank for hit in after] == pytest.approx([hit.rerank for hit in before], abs=1e-5)
+    assert float(np.abs(texts @ target).max()) < 0.999
+
+
+def test_fast_by_the_generic_bank_where_it_was_measured_to_help(gallery, rows, toy, monkeypatch):
+    plain = gallery.search("a red thing", k=100)
+    assert gallery.search("a red thing", k=100, rerank="fast").ids == plain.ids
+    known = Calibration(height=1.0, lead=1.0, bias=0.0, cut=0.0, hub_weight=0.5)
+    monkeypatch.setattr("mmsearch.relevance.calibrations", lambda: {toy.spec.fingerprint: known})
+    stored = rows.astype(np.float16).astype(np.float32)
+    expected = stored @ toy.encode_texts(["a red thing"])[0] - 0.5 * hubness(stored, bank_vectors(toy))
+    found = {hit.id: hit.rerank for hit in gallery.search("a red thing", k=100, rerank="fast")}
+    np.testing.assert_allclose(list(found.values()), [expected[int(id[1:])] for id in found], atol=1e-4)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_pages_of_a_reranked_answer_fit_together(described):
+    gallery, _ = described
     whole = gallery.search("a red thing", k=30, rerank="fast", candidates=60)
     second = gallery.search("a red thing", k=10, offset=10, rerank="fast", candidates=60)
     assert second.ids == whole.ids[10:20]
@@ -63,11 +96,11 @@ def test_pages_of_a_reranked_answer_fit_together(gallery):
 
 
 def test_the_bank_is_kept_in_the_users_folder(gallery, toy, own_data_folder):
-    gallery.search("a red thing", rerank="fast")
+    gallery.search("a red thing", relevance=True)
     assert list(own_data_folder.rglob("bank-*.npy"))
     before = toy.texts_encoded
     with mm.Collection.open(gallery.path, model=toy) as again:
-        again.search("a blue thing", rerank="fast")
+        again.search("a blue thing", relevance=True)
     assert toy.texts_encoded == before + 1
 
 
@@ -81,6 +114,18 @@ def test_relevance_is_that_of_the_background(gallery, rows, toy):
     found = {hit.id: hit.relevance for hit in hits}
     np.testing.assert_allclose([found[f"i{n:03}"] for n in range(150)], expected, atol=1e-3)
     assert all(hit.relevance is None for hit in gallery.search("a red thing"))
+
+
+def test_relevance_is_judged_among_the_collections_own_texts_but_the_querys(described, rows, toy):
+    gallery, texts = described
+    stored = rows.astype(np.float16).astype(np.float32)
+    target = toy.encode_texts(["a red thing"])[0]
+    gallery.add([mm.Item(id="same", text="a red thing")])
+    whole = Background.of(np.concatenate([texts, target[None]]), stored)
+    background = Background(texts, whole.mean, whole.deviation)
+    expected = DEFAULT.relevance(background.features(stored @ target, stored))
+    found = {hit.id: hit.relevance for hit in gallery.search("a red thing", kind="image", k=150, relevance=True)}
+    np.testing.assert_allclose([found[f"i{n:03}"] for n in range(150)], expected, atol=1e-3)
 
 
 def test_the_cut_leaves_what_is_relevant_and_nothing_where_nothing_is(colours):
@@ -149,3 +194,21 @@ def test_what_has_no_meaning_is_refused(colours, options, error, word):
 
 def test_similar_takes_the_same_options(colours):
     assert len(colours.similar("red1", k=17, collapse=0.5)) < 17
+
+
+def test_a_second_model_by_its_name(colours, paint):
+    colours.add([mm.Item(id="green-ish", image=paint("x.png", "green"), meta={"n": 9})])
+    hits = colours.search("green", k=19, rerank="model:toy")
+    assert len(hits) == 19
+    assert {hit.meta["n"] for hit in hits[:4]} == {0, 1, 2, 9}
+    assert all(hit.rerank is not None for hit in hits)
+    with pytest.raises(mm.ModelNotFound):
+        colours.search("green", rerank="model:no such model")
+
+
+def test_variety_among_stored_items_needs_no_model(colours, monkeypatch):
+    def no_model(*args):
+        raise mm.ModelError("the model is not here")
+
+    monkeypatch.setattr(type(colours), "encoder", property(no_model))
+    assert len(colours.similar("red1", k=5, diversity=0.5, boost="n")) == 5

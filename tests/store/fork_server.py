@@ -6,27 +6,28 @@ Each line on stdin is ``[function, *arguments]`` as JSON. The child's pid is ans
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import numpy as np
 
 from mmsearch.errors import LockedError
 from mmsearch.store import Change, IndexInfo, Move, Store, Touch, Writer
-from mmsearch.types import Failure
+from mmsearch.types import Failure, Record
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.store.model import Model, SmallStore, photo, vectors
+from tests.store.model import Model, SmallStore, caption, photo, vectors
 
 DIM = 256  # rows of 512 bytes: a batch spans many pages
+MARKER = "marker"
 
 
 class KillStore(SmallStore):
@@ -40,15 +41,21 @@ def say(line: str) -> None:
 
 
 def history(seed: int) -> Iterator[Change | str]:
-    """An endless random history, the same for the same seed: changes, and the word for a compaction or an index."""
+    """An endless random history, the same for the same seed: changes, and words for what else a writer does.
+
+    In every state each item's row belongs to its digest, and the item ``MARKER`` holds the checksum of all others: so a
+    reader that knows nothing of the history can tell a state from a mixture of two.
+    """
     random_ = random.Random(seed)
     model = Model()
-    while True:
+    for number in itertools.count():
         what = random_.random()
         if what < 0.12:
             yield "compact"
         elif what < 0.2:
-            yield "index"
+            yield f"index {number}"
+        elif what < 0.25:
+            yield f"note {number}"
         else:
             change = _change(random_, model)
             model.apply(change)
@@ -56,14 +63,26 @@ def history(seed: int) -> Iterator[Change | str]:
 
 
 def _change(random_: random.Random, model: Model) -> Change:
-    live = sorted(model.items)
+    live = sorted(vid for vid, item in model.items.items() if item.id != MARKER)
     drafts = [photo(f"{random_.randrange(400)}.jpg", version=random_.randrange(10**6)) for _ in range(random_.randrange(60))]
     chosen = random_.sample(live, min(len(live), 20))
     moved = [Move(vid, f"moved-{vid}-{random_.randrange(9)}", None, None, None, None) for vid in chosen[:3]]
     touched = [Touch(vid, random_.randrange(99), 1, {"touched": "again"}) for vid in chosen[3:6]]
-    rows = np.random.default_rng(random_.getrandbits(32)).random((len(drafts), DIM), np.float32)
     failure = Failure("photos", f"{random_.randrange(20)}", "truncated", "", random_.randrange(9), 0)
-    return Change(drafts, rows, chosen[6:], moved, touched, [failure])
+
+    def made(crc: int) -> Change:
+        all_drafts = [*drafts, caption(MARKER, "", meta={"crc": crc})]
+        rows = vectors([draft.digest for draft in all_drafts], DIM)
+        return Change(all_drafts, rows, chosen[6:], moved, touched, [failure])
+
+    after = model.copy()
+    after.apply(made(0))
+    return made(state_crc(after.items.values()))
+
+
+def state_crc(items: Iterable[Record]) -> int:
+    """The checksum of a state's items, without the marker."""
+    return zlib.crc32(repr(sorted((one.id, one.size or 0, one.digest) for one in items if one.id != MARKER)).encode())
 
 
 def step(writer: Writer, what: Change | str) -> None:
@@ -71,9 +90,12 @@ def step(writer: Writer, what: Change | str) -> None:
         writer.commit(what)
     elif what == "compact":
         writer.compact()
+    elif what.startswith("note"):
+        writer.set_meta("note", what)
     else:
-        info = IndexInfo("image", "", 0, 0, 1, "test", "1")
-        writer.put_index(info, lambda path: path.write_bytes(os.urandom(50_000)) and None)
+        number = int(what.split()[1])
+        content = random.Random(number).randbytes(50_000)
+        writer.put_index(IndexInfo("image", "", 0, 0, number, "test", "1"), lambda path: path.write_bytes(content) and None)
 
 
 def write(folder: str, seed: int, done: int) -> None:
@@ -121,7 +143,9 @@ def churn(folder: str, seconds: float) -> None:
 
 
 def main() -> None:
-    functions = {one.__name__: one for one in (write, hold, try_lock, churn)}
+    from tests.faults.readers import watch
+
+    functions = {one.__name__: one for one in (write, hold, try_lock, churn, watch)}
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         pid = os.fork()

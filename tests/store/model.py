@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import re
@@ -62,6 +63,13 @@ class Model:
         self.failures: dict[tuple[str, str], Failure] = {}
         self.roots: dict[str, str] = {}
         self.next_vid = 0
+
+    def copy(self) -> Model:
+        """Another one that goes its own way."""
+        other = copy.copy(self)
+        other.items, other.rows = self.items.copy(), self.rows.copy()
+        other.failures, other.roots = self.failures.copy(), self.roots.copy()
+        return other
 
     def apply(self, change: Change) -> list[int]:
         """The contract of ``Writer.commit``, step by step."""

@@ -141,7 +141,7 @@ def test_the_order_of_calls_is_the_protocol(journal: list[str]) -> None:
         "sync_folder vectors", "unlink 00000001.f16", "sync_folder vectors",
     ]  # fmt: skip
     assert journal[: len(lock + first + more + second + copy)] == lock + first + more + second + copy
-    index = ["make_folder indexes", "create image.new", "sync", "rename image-6.faiss", "sync_folder indexes"]
+    index = ["make_folder indexes", "sync_folder whole", "create image.new", "sync", "rename image-6.faiss", "sync_folder indexes"]
     at = len(lock + first + more + second + copy)
     assert journal[at : at + len(index)] == index
     assert "unlink image-6.faiss" in journal[at:]

@@ -1,13 +1,9 @@
-"""Writers that are killed, writers that compete, readers beside a writer: each in processes of their own."""
+"""Writers that compete, readers beside a writer: each in processes of their own. Those that are killed: tests/faults."""
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,51 +15,9 @@ import pytest
 from mmsearch.errors import LockedError
 from mmsearch.store import Change, Snapshot, Store
 from mmsearch.types import Kind
-from tests.store.fork_server import DIM, KillStore, history, step
-from tests.store.model import Model, clean, photo, stored, vector, vectors
-
-KILLS = 30
-SEED = 2026
-
-
-class Server:
-    """The other end of ``fork_server.py``."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-        )  # fmt: skip
-
-    def start(self, *command: object) -> int:
-        """Starts a child; returns its pid."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps([*map(str, command[:2]), *command[2:]]) + "\n")
-        return int(self.line("pid"))
-
-    def line(self, word: str) -> str:
-        """What the next line says after ``word``."""
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line.startswith(word), line
-        return line[len(word) :].strip()
-
-    def until_end(self) -> list[str]:
-        """All lines until the child has ended."""
-        assert self._process.stdout
-        lines = []
-        for line in self._process.stdout:
-            if line.startswith("end"):
-                return lines
-            lines.append(line.strip())
-        raise AssertionError("the fork server died")
-
-    def close(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
+from tests.store.fork_server import DIM, KillStore
+from tests.store.model import clean, photo, stored, vector, vectors
+from tests.store.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -79,54 +33,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
         with made.writer() as writer:
             writer.add_root("photos", "/pictures")
         yield made
-
-
-def test_thirty_kills_lose_nothing(store: Store, server: Server) -> None:
-    """After each kill the collection is what some prefix of the history gives, and no acknowledged step is missing."""
-    random_ = random.Random(SEED)
-    model, steps, done, in_flight = Model(), history(SEED), 0, 0
-    model.roots["photos"] = "/pictures"
-    for _ in range(KILLS):
-        pid = server.start("write", store.path, SEED, done)
-        lines = [server.line("ack")] if random_.random() < 0.8 else []  # else it is killed as it opens
-        time.sleep(random_.expovariate(1 / 0.03))
-        os.kill(pid, signal.SIGKILL)
-        acknowledged = max([done, *(int(line.removeprefix("ack")) for line in lines + server.until_end())])
-        while done < acknowledged:
-            _follow(model, next(steps))
-            done += 1
-        if not _matches(store, model):  # then the step in flight has reached its commit point unheard
-            _follow(model, next(steps))
-            done += 1
-            in_flight += 1
-        with store.snapshot() as snapshot:
-            model.compare(snapshot)
-        assert [one for one in store.verify() if one.level == "error"] == []
-        with store.writer() as writer:  # write again, and check again: that is what finds a wrong offset
-            what = next(steps)
-            step(writer, what)
-        _follow(model, what)
-        done += 1
-        with store.snapshot() as snapshot:
-            model.compare(snapshot)
-    assert done > 2 * KILLS
-    with store.writer() as writer:
-        writer.compact()
-    store.repair()  # removes what kills have left in indexes/
-    clean(store)
-    print(f"{KILLS} kills, {done} steps, {in_flight} committed unheard")
-
-
-def _follow(model: Model, what: Change | str) -> None:
-    if isinstance(what, Change):
-        model.apply(what)
-
-
-def _matches(store: Store, model: Model) -> bool:
-    with store.snapshot() as snapshot:
-        if snapshot.live().vids.tolist() != sorted(model.items):
-            return False
-        return list(snapshot.failures()) == sorted(model.failures.values(), key=lambda one: one.path)
 
 
 def test_two_writers(store: Store, server: Server) -> None:
