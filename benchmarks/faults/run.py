@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from _report import row  # noqa: E402
 
-from tests.faults import crowd, full_disk, power, trace  # noqa: E402
+from tests.faults import crowd, full_disk, inject, power, trace  # noqa: E402
 from tests.faults.mutants import MUTANTS  # noqa: E402
 from tests.store import test_faults  # noqa: E402
 from tests.store.model import MEMORY  # noqa: E402
@@ -32,6 +32,8 @@ from tests.store.server import Server  # noqa: E402
 
 STATES_OF_A_LIFE = 100
 KILLS_OF_A_LIFE = 25
+STEPS = 12
+SQLITE_POINTS = 80
 
 
 def _pool() -> ProcessPoolExecutor:
@@ -107,6 +109,19 @@ def failures(options: argparse.Namespace) -> bool:
     return True
 
 
+def sqlite(options: argparse.Namespace) -> bool:
+    """(c) The same for SQLite's own calls, a sample of them."""
+    if not trace.available():
+        return skipped("failing calls of SQLite", "strace is missing, or may not trace here")
+    chosen = inject.points(power.run_life(options.seed, STEPS).events, SQLITE_POINTS, options.seed)
+    with _pool() as pool:
+        number = len(chosen)
+        ended = Counter(pool.map(inject.survives, [options.seed] * number, [STEPS] * number, chosen))
+    calls = Counter(f"{call} {error}" for call, _, error in chosen)
+    row("faults: failing calls of SQLite", seed=options.seed, injected=number, lost=0, ended=dict(ended), calls=dict(calls))
+    return True
+
+
 def full(options: argparse.Namespace) -> bool:
     """(d) A real file system of 8 MiB with ever more of it free."""
     with tempfile.TemporaryDirectory() as folder:
@@ -138,6 +153,7 @@ def skipped(name: str, reason: str) -> bool:
 PARTS: dict[str, Callable[[argparse.Namespace], bool]] = {
     "mutants": mutants,
     "failures": failures,
+    "sqlite": sqlite,
     "full": full,
     "crowd": readers,
     "kills": kills,

@@ -196,7 +196,7 @@ def _ours(error: BaseException | None, layout: Layout, disk: Disk | None) -> Exc
         return StorageError(f"no space left on device: {what}", hint="free some space and run again; nothing is lost")
     if name == "SQLITE_IOERR_SHMSIZE":  # of a full disk: memory for locks cannot be had, nothing was written
         return StorageError(
-            f"no space left on device: even a reader of {layout.catalog} needs 32 KiB",
+            f"no space left on device, even a reader needs 32 KiB: {what}",
             hint="free some space and run again; nothing is lost",
         )
     if name.startswith("SQLITE_IOERR"):

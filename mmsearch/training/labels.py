@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -140,12 +141,17 @@ def sure_words(features: Features, path: Path, least: float = SURE) -> list[list
     return out
 
 
-@lru_cache(maxsize=1000)
 def class_name(number: int) -> str:
-    """The first name of ImageNet's class 0..999. Cost: 50 ms once per class, timm reads its tables anew each time."""
+    """The first name of ImageNet's class 0..999."""
+    return str(_imagenet().index_to_description(number)).split(",")[0].strip().lower()
+
+
+@lru_cache(maxsize=1)
+def _imagenet() -> Any:
+    """timm's tables, which take 40 ms to read."""
     from timm.data import ImageNetInfo  # type: ignore[attr-defined]
 
-    return str(ImageNetInfo().index_to_description(number)).split(",")[0].strip().lower()
+    return ImageNetInfo()
 
 
 def label_texts(words: list[str]) -> list[str]:

@@ -32,8 +32,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--views", type=int, default=4, help="fixed views of each picture that the teacher describes")
     out.add_argument("--text-steps", type=int, default=700)
     out.add_argument("--image-steps", type=int, default=6100)
-    out.add_argument("--joint-steps", type=int, default=350)
-    out.add_argument("--model-size", type=int, default=128, help="pixels of a side that the written model sees")
+    out.add_argument("--joint-steps", type=int, default=220)
+    out.add_argument("--model-size", type=int, default=112, help="pixels of a side that the written model sees")
     out.add_argument("--model-version", default="1")
     out.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage")
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from mmsearch.training.optim import Progress, Say
 from mmsearch.training.plot import draw_curves
 from mmsearch.training.report import measure
 from mmsearch.training.stage_image import Pictures, Plan, Student, train_image
-from mmsearch.training.stage_joint import JointPlan, Towers, train_joint
+from mmsearch.training.stage_joint import JointPlan, train_joint
 from mmsearch.training.stage_text import Domain, TeacherHead, train_text
 from mmsearch.training.teacher import available_views, cache_views, load_views
 from mmsearch.training.views import crop_boxes
@@ -50,12 +51,12 @@ class Run:
     out: Path
     say: Say
     seed: int = 0
-    views: int = 3
+    views: int = 4
     text_steps: int = 700
-    image_plan: Plan = field(default_factory=lambda: Plan(steps=4500))
-    joint_plan: JointPlan = field(default_factory=lambda: JointPlan(steps=600))
+    image_plan: Plan = field(default_factory=lambda: Plan(steps=6100))
+    joint_plan: JointPlan = field(default_factory=lambda: JointPlan(steps=220))
     version: str = "1"
-    model_size: int = 128
+    model_size: int = 112
     device: str = "cpu"
 
     @property
@@ -150,10 +151,12 @@ class Run:
         return out
 
     def do_joint(self) -> None:
-        """Stage 3: both towers."""
+        """Stage 3: both towers, then a step back towards stage 2 (Wortsman et al. 2022, WiSE-FT)."""
         progress = Progress(self.out, "joint", seed=self.seed, every=50, decay=0.98)
-        train_joint(self.model, self.head, self.pictures, self.texts_with_labels, self.joint_plan, progress, self.say)
-        Towers(self.model).load_state_dict(progress.result())
+        pictures, before = self.pictures, copy.deepcopy(self.model.state_dict())
+        train_joint(self.model, self.head, pictures, self.texts_with_labels, self.joint_plan, progress, self.say)
+        after = {key.removeprefix("clip."): value for key, value in progress.result().items()}
+        self.model.load_state_dict(blend(before, after, self.joint_plan.blend))
 
     def do_export(self) -> None:
         """Write the folder of FORMAT.md, refusing if its graphs do not agree with the model."""
@@ -168,6 +171,11 @@ class Run:
         note_measured(folder, measured)
         self.say(json.dumps(measured))
         draw_curves(self.out)
+
+
+def blend(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """Weights on the straight line from `before` (share 0) to `after` (share 1); counters are those of `after`."""
+    return {key: torch.lerp(before[key], value, share) if value.is_floating_point() else value for key, value in after.items()}
 
 
 def card(version: str, size: int, model: nn.Module) -> dict[str, Any]:

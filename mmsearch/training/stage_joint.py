@@ -22,7 +22,10 @@ from mmsearch.training.views import render
 
 @dataclass(frozen=True, slots=True)
 class JointPlan:
-    """How long, how large, how fast. `hold` weighs stage 2's targets, `text_peak` is the text tower's own peak rate."""
+    """How long, how large, how fast. `hold` weighs stage 2's targets, `text_peak` is the text tower's own peak rate.
+
+    `blend` is how far the result goes from stage 2's weights (0) to stage 3's (1).
+    """
 
     steps: int
     size: int = 112
@@ -31,7 +34,8 @@ class JointPlan:
     decay: float = 0.05
     hold: float = 2.0
     workers: int = 2
-    pairs: int = 192
+    pairs: int = 128
+    blend: float = 0.75
 
 
 @dataclass(frozen=True, slots=True)

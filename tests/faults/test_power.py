@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.faults import power, replay, trace
+from tests.faults import inject, power, replay, trace
 from tests.faults.mutants import MUTANTS
 from tests.faults.trace import Event
 
@@ -48,6 +48,18 @@ def test_every_mutant_is_noticed(mutant: str) -> None:
 def test_the_life_of_the_mutants_is_sound() -> None:
     """What was noticed above is the mutants' own fault."""
     assert power.campaign(MUTANT_LIFE, 12, steps=25).bad == []
+
+
+@traced
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_calls_of_sqlite_may_fail() -> None:
+    """Some of each kind that SQLite makes to change its files."""
+    steps = 12
+    chosen = inject.points(power.run_life(4, steps).events, 40, seed=1)
+    assert {call for call, _, _ in chosen} >= {"pwrite64", "fdatasync", "ftruncate"}
+    ends = [inject.survives(4, steps, point) for point in chosen]
+    assert "StorageError" in ends
 
 
 SYNCED = [

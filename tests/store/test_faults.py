@@ -211,6 +211,30 @@ def test_the_create_test_reaches_every_call(tmp_path: Path) -> None:
     assert len(calls.journal) == 9
 
 
+def test_every_folder_that_a_create_makes_is_synced(tmp_path: Path) -> None:
+    """Else the power takes the folder above, and all with it."""
+    calls = Faulty()
+    Store.create(tmp_path / "a" / "b" / "c", dim=DIM, model="toy", fingerprint="f", disk=Disk(calls)).close()
+    synced = [call.split()[1] for call in calls.journal if call.startswith("sync_folder")]
+    assert synced[0] == "c"
+    assert sorted(synced[1:]) == sorted({"a", "b", tmp_path.name})
+
+
+def test_an_index_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    def build(path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with make(tmp_path / "c") as store, store.writer() as writer:
+        with pytest.raises(StorageError, match=r"cannot write .*image\.new: No space left"):
+            writer.put_index(IndexInfo("image", "", 0, 0, 1, "flat", "1"), build)
+        with pytest.raises(ZeroDivisionError):
+            writer.put_index(IndexInfo("image", "", 0, 0, 1, "flat", "1"), lambda path: 1 // 0)  # type: ignore[arg-type, return-value]
+        assert list((store.path / "indexes").iterdir()) == []
+        writer.set_meta("goes", "on")
+        clean(store)
+
+
 class Watching(Calls):
     """Notes how many items a reader sees whenever something reaches the disk."""
 
@@ -297,6 +321,7 @@ def test_sqlite_that_is_full_changes_nothing(tmp_path: Path) -> None:
     [
         ("SQLITE_IOERR_FSYNC", StorageError, True),
         ("SQLITE_IOERR_WRITE", StorageError, True),
+        ("SQLITE_IOERR_SHMSIZE", StorageError, False),
         ("SQLITE_FULL", StorageError, False),
         ("SQLITE_READONLY_DBMOVED", StorageError, False),
         ("SQLITE_CANTOPEN", StorageError, False),
