@@ -69,7 +69,7 @@ class CollectionMachine(RuleBasedStateMachine):
         where = None if limit is None else f"price < {limit}"
         hits = self.collection.search(mm.vector(query), k=k, kind=kind, where=where)
         fits = {
-            id: float(row_of(row).astype(np.float16).astype(np.float32) @ query)
+            id: min(1.0, float(row_of(row).astype(np.float16).astype(np.float32) @ query))
             for id, (its_kind, row, price) in self.model.items()
             if its_kind == kind and (limit is None or price < limit)
         }

@@ -219,7 +219,7 @@ def _guarded(arguments: list[str]) -> int:
         code = program.main(arguments, prog_name="mmsearch", standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, _ReaderGone):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it flushes at exit
+        _drop_output()
         return OK
     except (KeyboardInterrupt, click.Abort):
         stderr_line("interrupted")
@@ -229,8 +229,17 @@ def _guarded(arguments: list[str]) -> int:
             import traceback
 
             traceback.print_exc()
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was stdout that failed
+            _drop_output()
         return report(error)
     return code if isinstance(code, int) else OK
+
+
+def _drop_output() -> None:
+    """What stdout could not take goes nowhere, or the interpreter complains when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def report(error: Exception) -> int:

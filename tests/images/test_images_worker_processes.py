@@ -72,7 +72,7 @@ def test_workers_go_when_the_parent_is_killed(tmp_path: Path, folder: list[str])
 def test_ctrl_c_is_the_parents_to_answer(tmp_path: Path, folder: list[str]) -> None:
     script = tmp_path / "main.py"
     script.write_text(
-        "import signal\nsignal.signal(signal.SIGINT, lambda *_: print('asked', flush=True))\n"
+        "import os, signal\nsignal.signal(signal.SIGINT, lambda *_: os.write(1, b'asked\\n'))\n"
         + SCRIPT
         + textwrap.dedent("""
             pids = loader.pids
