@@ -1,7 +1,7 @@
 # make demo   a first search on real photos, in a minute or two
 # make test   the tests
 # make lint   ruff and mypy
-# make faults power cuts, kills and failing disks by the thousand: docs/reliability.md (half an hour; Linux)
+# make faults power cuts, kills and failing disks by the thousand: docs/reliability.md (15 to 30 minutes; Linux)
 # make audit  known holes in what we depend on (asks the network)
 #
 # All share one environment, .venv, made on first use. Another Python: make PYTHON=python3.12 test

@@ -1,6 +1,6 @@
 """How well indexing keeps the encoder busy, what a second run costs, and how much memory a large tree takes.
 
-    python benchmarks/index.py pipeline [--images 1500] [--model mini] [--threads 1]
+    python benchmarks/index.py pipeline [--images 1500] [--model mini|random:ViT-B-32] [--threads 1]
     python benchmarks/index.py rescan   [--files 100000]
     python benchmarks/index.py memory   [--files 10000,100000]
 
@@ -30,6 +30,7 @@ from PIL import Image
 import mmsearch as mm
 from mmsearch.images import open_image
 from mmsearch.models import resolve
+from mmsearch.protocols import Encoder
 
 SEED = 7
 
@@ -64,13 +65,30 @@ def write_tiny(to: Path, n: int) -> None:
         Image.new("RGB", (8, 8), colour).save(folder / f"{i:07}.png", compress_level=0)
 
 
-def pipeline(images: int, model: str, threads: int) -> None:
-    if threads:
-        import torch
+def random_weights(architecture: str, folder: str) -> str:
+    """A checkpoint of an open_clip architecture that knows nothing: for speed it is as good as any."""
+    import open_clip
+    from safetensors.torch import save_file
 
-        torch.set_num_threads(threads)
-        os.environ["MMSEARCH_THREADS"] = str(threads)
-    encoder = resolve(model)
+    path = f"{folder}/{architecture}.safetensors"
+    save_file(open_clip.create_model(architecture).state_dict(), path)
+    return f"{architecture}:{path}"
+
+
+def pipeline(images: int, model: str, threads: int) -> None:
+    """``model`` may be ``random:ARCHITECTURE``; ``threads`` (for torch models) are those of the encoder."""
+    with tempfile.TemporaryDirectory() as weights:
+        name = random_weights(model.removeprefix("random:"), weights) if model.startswith("random:") else model
+        encoder = resolve(name)
+        encoder.encode_texts(["load"])
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
+        measure(images, model, encoder, threads)
+
+
+def measure(images: int, model: str, encoder: Encoder, threads: int) -> None:
     batch_size = int(getattr(encoder, "batch_size", 32))
     with tempfile.TemporaryDirectory() as tmp:
         photos = Path(tmp) / "photos"
@@ -85,7 +103,8 @@ def pipeline(images: int, model: str, threads: int) -> None:
                 encoder.encode_images(batch)
             raw.append(batch_size * max(1, images // batch_size // 3) / (time.perf_counter() - began))
             with mm.Collection.open(Path(tmp) / f"c{n}", create=True, model=encoder) as collection:
-                report = collection.sync(mm.Folder(photos), options=mm.IngestOptions(batch_size=batch_size))
+                options = mm.IngestOptions(batch_size=batch_size, workers=1 if threads else None)
+                report = collection.sync(mm.Folder(photos), options=options)
             assert report.added == images
             full.append(images / report.seconds)
             decode.append(images / report.stages["decode"])

@@ -2,7 +2,7 @@
 
     python benchmarks/faults/run.py [--states 5000] [--kills 500] [--seconds 60] [--seed 1] [--only power,mutants,...]
 
-``make faults`` runs it all (about half an hour on two cores) and writes a row for each part; ``docs/reliability.md`` says
+``make faults`` runs it all (15 to 30 minutes on two cores) and writes a row for each part; ``docs/reliability.md`` says
 what each means. The exit status is 1 if anything was lost, torn or not noticed. The tests hold a small share of the same.
 """
 
