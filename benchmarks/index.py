@@ -2,12 +2,12 @@
 
     python benchmarks/index.py pipeline [--images 1500] [--model mini|random:ViT-B-32] [--threads 1]
     python benchmarks/index.py rescan   [--files 100000]
-    python benchmarks/index.py memory   [--files 10000,100000]
+    python benchmarks/index.py memory   [--files 10000,100000] [--model toy:32]
 
 ``pipeline``  images/s of a whole ``sync`` against the encoder alone in a loop on the same prepared batches: their ratio is
               how busy the encoder is kept. With ``--threads 1`` the encoder has one core and the decoders have the other.
 ``rescan``    a second ``sync`` of an unchanged tree against a bare ``os.scandir`` walk with ``stat``, in the same process.
-``memory``    the peak of one process that indexes trees of several sizes with the toy encoder.
+``memory``    the peak of one process that indexes trees of several sizes; the decoders' processes are not in it.
 """
 
 from __future__ import annotations
@@ -156,24 +156,23 @@ def rescan(files: int) -> None:
 MEMORY = """
 import sys, json
 import mmsearch as mm
-from mmsearch.encoders.toy import ToyEncoder
-with mm.Collection.open(sys.argv[2], create=True, model=ToyEncoder(dim=32)) as c:
+with mm.Collection.open(sys.argv[2], create=True, model=sys.argv[3]) as c:
     r = c.sync(mm.Folder(sys.argv[1]), options=mm.IngestOptions(batch_size=256))
 peak = [line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].split()[1]
 print(json.dumps({"peak_mib": int(peak) / 1024, "added": r.added}))
 """
 
 
-def memory(sizes: list[int]) -> None:
+def memory(sizes: list[int], model: str) -> None:
     peaks: dict[int, float] = {}
     for files in sizes:
         with tempfile.TemporaryDirectory() as tmp:
             write_tiny(Path(tmp) / "photos", files)
             out = subprocess.run(
-                [sys.executable, "-c", MEMORY, f"{tmp}/photos", f"{tmp}/c"], capture_output=True, text=True, check=True
+                [sys.executable, "-c", MEMORY, f"{tmp}/photos", f"{tmp}/c", model], capture_output=True, text=True, check=True
             ).stdout
         peaks[files] = json.loads(out)["peak_mib"]
-        row("index.memory", seed=SEED, files=files, peak_mib=peaks[files], ratio=peaks[files] / peaks[sizes[0]])
+        row("index.memory", seed=SEED, model=model, files=files, peak_mib=peaks[files], ratio=peaks[files] / peaks[sizes[0]])
 
 
 def arguments() -> Iterator[argparse.Namespace]:
@@ -193,4 +192,4 @@ if __name__ == "__main__":
         if "rescan" in args.what:
             rescan(int(args.files or 100_000))
         if "memory" in args.what:
-            memory([int(n) for n in (args.files or "10000,100000").split(",")])
+            memory([int(n) for n in (args.files or "10000,100000").split(",")], args.model)

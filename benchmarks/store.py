@@ -1,0 +1,66 @@
+"""What the store and exact search cost: bulk commits, point reads, a filtered and a plain search.
+
+    python benchmarks/store.py [--rows 131072] [--dim 512]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from _report import row
+
+import mmsearch as mm
+from mmsearch.encoders.toy import ToyEncoder
+
+SEED = 3
+BLOCK = 4096
+
+
+def median_ms(call: Callable[[], object], runs: int = 15) -> float:
+    call()
+    took = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        call()
+        took.append((time.perf_counter() - began) * 1000)
+    return statistics.median(took)
+
+
+def main(rows: int, dim: int) -> None:
+    rng = np.random.default_rng(SEED)
+    base = rng.standard_normal((BLOCK, dim)).astype(np.float32)
+    with (
+        tempfile.TemporaryDirectory() as tmp,
+        mm.Collection.open(Path(tmp) / "c", create=True, model=ToyEncoder(dim=dim)) as collection,
+    ):
+        wall, cpu = time.perf_counter(), time.process_time()
+        for start in range(0, rows, BLOCK):
+            noise = rng.standard_normal(dim).astype(np.float32)
+            collection.add(
+                mm.Item(id=f"item-{start + n}", image=b"-", meta={"price": (start + n) % 1000}, vector=base[n] + noise)
+                for n in range(min(BLOCK, rows - start))
+            )
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        row("store.add", seed=SEED, rows=rows, dim=dim, rows_per_s=rows / wall, rows_per_cpu_s=rows / cpu)
+        query = mm.vector(base[7])
+        vids = rng.integers(0, rows, 100)
+        with collection._store.snapshot() as snapshot:
+            fetch, records = median_ms(lambda: snapshot.fetch(vids)), median_ms(lambda: snapshot.records(vids))
+        row("store.read", seed=SEED, rows=rows, fetch_100_ms=fetch, records_100_ms=records, status_ms=median_ms(collection.status))
+        for share, where in ((1.0, None), (0.1, "price < 100"), (0.001, "price = 5")):
+            ms = median_ms(lambda where=where: collection.search(query, k=10, where=where))  # type: ignore[misc]
+            row("store.search", seed=SEED, rows=rows, dim=dim, selected=share, ms=ms)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=131_072)
+    parser.add_argument("--dim", type=int, default=512)
+    args = parser.parse_args()
+    main(args.rows, args.dim)
