@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmsearch.errors import SourceError
-from mmsearch.sources.files import item_id, read_asset
+from mmsearch.sources.files import FilesBelow, item_id
 from mmsearch.sources.records import Problems, below_root, image_asset, text_asset
 from mmsearch.sources.values import plain
 from mmsearch.texts import decode_loosely
@@ -21,7 +21,7 @@ __all__ = ["CocoCaptions"]
 _NOT_META = ("id", "file_name", "width", "height")
 
 
-class CocoCaptions:
+class CocoCaptions(FilesBelow):
     """The images that a COCO caption file names, each followed by its captions as text items.
 
     ``path``
@@ -79,17 +79,6 @@ class CocoCaptions:
         broken = any(one.reason == "bad_line" for one in problems)
         problems.close(self.name)
         self.complete = bool(seen) and not broken
-
-    def read(self, asset: Asset) -> bytes:
-        """The bytes of the image, or of the caption. Raises :class:`InputError`."""
-        return read_asset(asset, self._absolute(asset.path))
-
-    def locate(self, asset: Asset) -> str | None:
-        """The absolute path of an image; ``None`` for a caption."""
-        return self._absolute(asset.path) if asset.text is None else None
-
-    def _absolute(self, path: str) -> str:
-        return f"{self.root.rstrip('/')}/{path}"
 
     def _captions(self, whole: dict[str, Any], problems: Problems) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)

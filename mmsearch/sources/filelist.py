@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Iterator
 
 from mmsearch.errors import SourceError
-from mmsearch.sources.files import KINDS, item_id, os_problem, patiently, problem, read_asset, suffix
+from mmsearch.sources.files import KINDS, FilesBelow, item_id, os_problem, patiently, problem, suffix
 from mmsearch.types import Asset, Failure, Kind
 
 __all__ = ["FileList"]
 
 
-class FileList:
+class FileList(FilesBelow):
     """The named files; the id of each is its path below ``root``.
 
     ``root`` is by default the folder that all of them have in common. A file that is named is taken whatever its
@@ -70,13 +70,3 @@ class FileList:
             kind = KINDS.get(suffix(path), Kind.IMAGE)
             yield Asset(item_id(below), kind, below, stat.st_size, stat.st_mtime_ns)
 
-    def read(self, asset: Asset) -> bytes:
-        """The bytes of the file. Raises :class:`InputError`."""
-        return read_asset(asset, self._absolute(asset.path))
-
-    def locate(self, asset: Asset) -> str | None:
-        """The absolute path of the asset's file."""
-        return self._absolute(asset.path)
-
-    def _absolute(self, path: str) -> str:
-        return f"{self.root.rstrip('/')}/{path}"

@@ -100,8 +100,21 @@ def os_problem(path: str, error: OSError) -> Failure:
     return problem(path, reason_of(error), error.strerror or str(error))
 
 
-def read_asset(asset: Asset, path: str) -> bytes:
-    """The bytes of an asset: of its text where the source has read that already, else of the file at ``path``."""
-    if asset.text is not None:
-        return asset.text.encode()
-    return read_file(path, max_bytes=MAX_TEXT_BYTES) if asset.kind is Kind.TEXT else read_file(path)
+class FilesBelow:
+    """The part of a source that is the same for all: its assets' bytes are in files below ``root``, or known already."""
+
+    root: str
+
+    def read(self, asset: Asset) -> bytes:
+        """The bytes of the asset's file, or of its text where the source holds that. Raises :class:`InputError`."""
+        if asset.text is not None:
+            return asset.text.encode()
+        path = self._absolute(asset.path)
+        return read_file(path, max_bytes=MAX_TEXT_BYTES) if asset.kind is Kind.TEXT else read_file(path)
+
+    def locate(self, asset: Asset) -> str | None:
+        """The absolute path of the asset's file; ``None`` for a text that the source holds."""
+        return self._absolute(asset.path) if asset.text is None else None
+
+    def _absolute(self, path: str) -> str:
+        return f"{self.root.rstrip('/')}/{path}"

@@ -16,12 +16,12 @@ from mmsearch.sources.captions import Captioner
 from mmsearch.sources.files import (
     KINDS,
     MAX_TEXT_BYTES,
+    FilesBelow,
     by_name,
     item_id,
     list_folder,
     os_problem,
     problem,
-    read_asset,
     reason_of,
 )
 from mmsearch.sources.ignore import IGNORE_FILE, Layer, compile_patterns, is_ignored, layer_of
@@ -34,7 +34,7 @@ _FILE_TYPE = 0o170000
 _FOLDER_OR_LINK = (stat.S_IFDIR, stat.S_IFLNK)
 
 
-class Folder:
+class Folder(FilesBelow):
     """The images and texts below a folder; the id of each is its path below ``root``.
 
     ``path``
@@ -119,17 +119,6 @@ class Folder:
         walk = _Walk(self)
         yield from walk.run(entries)
         self.complete = walk.saw_all
-
-    def read(self, asset: Asset) -> bytes:
-        """The bytes of the asset's file, or of its caption. Raises :class:`InputError`."""
-        return read_asset(asset, self._absolute(asset.path))
-
-    def locate(self, asset: Asset) -> str | None:
-        """The absolute path of the asset's file; ``None`` for a caption."""
-        return self._absolute(asset.path) if asset.text is None else None
-
-    def _absolute(self, path: str) -> str:
-        return f"{self.root.rstrip('/')}/{path}"
 
 
 def _below(path: str, root: str) -> str:

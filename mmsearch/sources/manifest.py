@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmsearch.errors import SourceError
-from mmsearch.sources.files import item_id, read_asset
+from mmsearch.sources.files import FilesBelow, item_id
 from mmsearch.sources.records import Problems, below_root, digest63, image_asset, text_asset
 from mmsearch.sources.tables import Row, as_text, columns_of, format_of, guess, rows
 from mmsearch.sources.values import plain, strings_of, well_formed
@@ -34,7 +34,7 @@ class _Roles(NamedTuple):
     group: str | None
 
 
-class Manifest:
+class Manifest(FilesBelow):
     """The rows of a CSV, JSONL or Parquet file.
 
     ``path``, ``format``
@@ -118,17 +118,6 @@ class Manifest:
         if not reading.used:
             problems.note(self.name, "empty", "no row of it could be used")
         self.complete = reading.used and not reading.broken
-
-    def read(self, asset: Asset) -> bytes:
-        """The bytes of the image, or of the text. Raises :class:`InputError`."""
-        return read_asset(asset, self._absolute(asset.path))
-
-    def locate(self, asset: Asset) -> str | None:
-        """The absolute path of an image; ``None`` for a text."""
-        return self._absolute(asset.path) if asset.text is None else None
-
-    def _absolute(self, path: str) -> str:
-        return f"{self.root.rstrip('/')}/{path}"
 
     def _roles(self, columns: Sequence[str]) -> _Roles:
         given = self._given
