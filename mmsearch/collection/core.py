@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mmsearch.cache import Cache
 from mmsearch.errors import CollectionError, CollectionNotFound, ModelMismatch, UsageError
 from mmsearch.protocols import Encoder, EncoderSpec
 from mmsearch.status import UPDATED
-from mmsearch.store import Store, StoreInfo, Writer
+from mmsearch.store import Store, StoreInfo
+
+if TYPE_CHECKING:
+    from mmsearch.store import Writer
 
 
 class Core:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from mmsearch.collection.core import one_of
 from mmsearch.collection.looking import Looking
 from mmsearch.protocols import Source
-from mmsearch.store import Change, Writer
+from mmsearch.store import Change
 from mmsearch.types import IngestReport, Item, ProgressFn
 
 if TYPE_CHECKING:
     from mmsearch.ingest import IngestOptions
+    from mmsearch.store import Writer
 
 
 class Writing(Looking):

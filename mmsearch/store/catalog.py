@@ -1,98 +1,57 @@
-"""Connections to the catalogue: pragmas as data, transactions, and SQLite's errors in our words."""
+"""The catalogue's transactions: for reading, for writing, and its upkeep."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool
-
-from mmsearch.errors import CollectionCorrupt, StorageError
+from mmsearch.errors import StorageError
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.media import network_type, writable
+from mmsearch.store.sqlite import PRAGMAS, WRITER_PRAGMAS, Readers, connect, raw, translated
 
-PRAGMAS: tuple[tuple[str, str], ...] = (
-    ("busy_timeout", "30000"),
-    ("trusted_schema", "OFF"),
-    ("cell_size_check", "ON"),
-    ("cache_size", "-16000"),  # KiB
-)
-WRITER_PRAGMAS: tuple[tuple[str, str], ...] = (
-    ("synchronous", "FULL"),  # NORMAL loses acknowledged batches in a power cut
-    # 32 MiB: a checkpoint copies each changed page once. With SQLite's 4 MiB nearly every batch of 4096 items
-    # makes one, and bulk adding was a fifth slower.
-    ("wal_autocheckpoint", "8000"),
-)
-
-_MODES: dict[str, tuple[str, tuple[tuple[str, str], ...], str, dict[str, Any]]] = {
-    # One connection, kept open: the last one that closes empties the WAL, which every commit would pay for.
-    "rw": ("mode=rw", PRAGMAS + WRITER_PRAGMAS, "BEGIN IMMEDIATE", {"poolclass": QueuePool, "pool_size": 1}),
-    "ro": ("mode=ro", PRAGMAS, "BEGIN", {"poolclass": QueuePool, "pool_size": 16, "max_overflow": -1}),
-    # None is kept: such a connection would never notice that the file has become another.
-    "immutable": ("immutable=1", PRAGMAS, "BEGIN", {"poolclass": NullPool}),
-}
+if TYPE_CHECKING:  # readers never load it
+    from sqlalchemy import Connection, Engine
 
 
-def connect(path: Path, parameters: str, pragmas: tuple[tuple[str, str], ...]) -> sqlite3.Connection:
-    """A connection by URI, so that the mode is SQLite's own; any bytes may be in the path."""
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?{parameters}"
-    # isolation_level=None: pysqlite begins no transactions by itself, SQLAlchemy's "begin" event does
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    for name, value in pragmas:
-        connection.execute(f"PRAGMA {name} = {value}")
-    return connection
-
-
-def make_engine(path: Path, *, mode: str) -> Engine:
-    """An engine for a catalogue file, whose transactions start at once.
-
-    ``mode`` is ``rw``, or ``ro`` (a reader: many connections, for any thread, kept for reuse), or ``immutable`` (a
-    reader of media that nobody can change: no locks, no WAL). Readers open the file read-only even where they could
-    write: they can neither change it nor run a checkpoint.
+def make_engine(path: Path) -> Engine:
+    """The writer's engine for a catalogue file: one connection, kept open, since the last one that closes empties the WAL,
+    which every commit would pay for. Its transactions take SQLite's write lock at once.
     """
-    parameters, pragmas, begin, pool = _MODES[mode]
-    engine = create_engine("sqlite://", creator=lambda: connect(path, parameters, pragmas), **pool)
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.pool import QueuePool
+
+    pragmas = PRAGMAS + WRITER_PRAGMAS
+    engine = create_engine("sqlite://", creator=lambda: connect(path, "mode=rw", pragmas), poolclass=QueuePool, pool_size=1)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
 
-def raw(connection: Connection) -> sqlite3.Connection:
-    """The sqlite3 connection below, for hot paths: a hundred thousand rows cost 1.8 s through Core and 53 ms through a raw
-    cursor, and Core inserts 19k dicts/s where a raw ``executemany`` inserts 41k to 142k tuples.
-    """
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver
-
-
 class Catalog:
-    """The engines of one collection: one for the writer, one for readers in the mode that the medium asks for."""
+    """The connections of one collection: SQLAlchemy's engine for the writer, SQLite's own for readers."""
 
     def __init__(self, layout: Layout, disk: Disk) -> None:
         self._layout = layout
         self._disk = disk
-        self._engines: dict[str, Engine] = {}
+        self._engine: Engine | None = None
+        self._readers = Readers(layout.catalog)
         self._lock = threading.Lock()
         self._network = network_type(layout.folder)
 
-    def engine(self, mode: str) -> Engine:
-        """The engine for a mode, made when first asked for."""
+    def engine(self) -> Engine:
+        """The writer's engine, made when first asked for."""
         with self._lock:
-            if mode not in self._engines:
-                self._engines[mode] = make_engine(self._layout.catalog, mode=mode)
-            return self._engines[mode]
+            if self._engine is None:
+                self._engine = make_engine(self._layout.catalog)
+            return self._engine
 
     def reader_mode(self) -> str:
         """``ro``, or ``immutable`` on media that cannot be written and have no WAL. Costs one or two system calls.
@@ -111,11 +70,11 @@ class Catalog:
         return "ro"
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A read transaction, rolled back at its end: a commit would report what reading a damaged page has found again."""
-        with translated(self._layout), self.engine(self.reader_mode()).connect() as connection, connection.begin() as transaction:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A read transaction."""
+        immutable = self.reader_mode() == "immutable"
+        with translated(self._layout), self._readers.reading(immutable=immutable) as connection:
             yield connection
-            transaction.rollback()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -125,7 +84,7 @@ class Catalog:
         allowed.
         """
         self._disk.check()
-        with translated(self._layout, self._disk), self.engine("rw").begin() as connection:
+        with translated(self._layout, self._disk), self.engine().begin() as connection:
             yield connection
 
     def refuse_network(self) -> None:
@@ -138,7 +97,7 @@ class Catalog:
 
         That takes room for a second catalogue; where there is none, the pages stay free for what comes.
         """
-        with suppress(StorageError), translated(self._layout, self._disk), self.engine("rw").connect() as connection:
+        with suppress(StorageError), translated(self._layout, self._disk), self.engine().connect() as connection:
             database = raw(connection)
             free, pages = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count"))
             if free >= share * pages:
@@ -147,7 +106,7 @@ class Catalog:
 
     def checkpoint(self) -> None:
         """Moves the WAL into the catalogue, as far as open readers allow, and closes the writer's connections."""
-        engine = self._engines.pop("rw", None)
+        engine, self._engine = self._engine, None
         if engine is not None:
             # what cannot be moved now, on a full disk, is as safe where it is
             with suppress(StorageError), translated(self._layout, self._disk), engine.connect() as connection:
@@ -156,9 +115,10 @@ class Catalog:
 
     def close(self) -> None:
         """Closes all connections."""
-        for engine in self._engines.values():
-            engine.dispose()
-        self._engines.clear()
+        self._readers.close()
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
 
 
 def _empty_wal(database: sqlite3.Connection) -> None:
@@ -174,42 +134,3 @@ def _network_error(layout: Layout, kind: str) -> StorageError:
         "it needs memory that all its users share",
         hint="keep the collection on a local disk (--collection); the photos themselves may stay where they are",
     )
-
-
-@contextmanager
-def translated(layout: Layout, disk: Disk | None = None) -> Iterator[None]:
-    """Turns SQLite's errors into ours; those that only a bug of ours could cause pass through."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise _ours(error.orig, layout, disk) or error from error
-    except sqlite3.Error as error:
-        raise _ours(error, layout, disk) or error from error
-
-
-def _ours(error: BaseException | None, layout: Layout, disk: Disk | None) -> Exception | None:
-    name = str(getattr(error, "sqlite_errorname", ""))
-    what = f"{layout.catalog}: {error}"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return CollectionCorrupt(f"the catalogue is damaged: {what}", hint="mmsearch verify says what is; restore a backup")
-    if name == "SQLITE_FULL":
-        return StorageError(f"no space left on device: {what}", hint="free some space and run again; nothing is lost")
-    if name == "SQLITE_IOERR_SHMSIZE":  # of a full disk: memory for locks cannot be had, nothing was written
-        return StorageError(
-            f"no space left on device, even a reader needs 32 KiB: {what}",
-            hint="free some space and run again; nothing is lost",
-        )
-    if name.startswith("SQLITE_IOERR"):
-        if disk is not None:
-            disk.break_down(what)
-        return StorageError(f"the disk failed: {what} ({name})", hint="check the disk; what was acknowledged is kept")
-    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
-        return StorageError(f"the catalogue cannot be written: {what}", hint="indexing needs a writable place")
-    if name.startswith("SQLITE_CANTOPEN"):
-        return StorageError(
-            f"the catalogue cannot be opened: {what}",
-            hint="on read-only media: copy the folder to a writable place and open it there once",
-        )
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return StorageError(f"another program keeps the catalogue busy: {what}", hint="close it and run again")
-    return None

@@ -20,9 +20,10 @@ from sqlalchemy import Connection, delete, insert
 
 from mmsearch.errors import CollectionCorrupt, MMSearchError
 from mmsearch.store import schema
-from mmsearch.store.catalog import Catalog, raw
+from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import CompactReport
 from mmsearch.store.layout import IDS_DTYPE, Disk, Layout
+from mmsearch.store.sqlite import AnyConnection, raw
 from mmsearch.store.vectors import (
     Mapped,
     RowReader,
@@ -189,7 +190,7 @@ def _exchange(connection: Connection, old: Sequence[SegmentInfo], new: Sequence[
         raw(connection).executemany("INSERT INTO batch VALUES (?, ?, ?, ?)", [(info.id, *each) for each in one.batches])
 
 
-def orphans(connection: Connection, layout: Layout) -> list[str]:
+def orphans(connection: AnyConnection, layout: Layout) -> list[str]:
     """Names in ``vectors/`` that the catalogue does not know, sorted: what a crash or a compaction left behind."""
     wanted: set[str] = set()
     for segment in read_segments(connection):

@@ -12,7 +12,7 @@ from sqlalchemy import TEXT, Boolean, ColumnElement, and_, case, cast, literal, 
 
 from mmsearch.store.filter_syntax import Name, Value, refuse
 from mmsearch.store.moments import Moment, moment
-from mmsearch.store.schema import pack
+from mmsearch.store.strings import pack
 
 Condition: TypeAlias = ColumnElement[bool]
 Op: TypeAlias = Callable[[Any, Any], Any]
@@ -121,6 +121,7 @@ def with_field(op: Op, left: Field, right: Field) -> Condition:
     if left.kind != "meta" and right.kind == "meta":
         left, right, op = right, left, MIRRORED.get(op, op)
     if right.kind == "meta":
+
         def inner(kind: str, hit: Condition) -> Condition:
             return _by_type(right, {kind: hit}, _when_unequal(op))
 

@@ -22,13 +22,15 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, and_, func, not_, or_
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlglot import exp
 
 from mmsearch.store.filter_compare import MIRRORED, Condition, Field, Op, is_in, json_path, like, with_field, with_value
 from mmsearch.store.filter_syntax import Tree, Value, name_of, number, parse, refuse, value_of
+from mmsearch.store.schema import item
 from mmsearch.types import Json
 
-__all__ = ["FilterColumns", "compile_filter"]
+__all__ = ["FilterColumns", "compile_filter", "filter_sql"]
 
 MAX_LIST = 5_000
 
@@ -54,6 +56,18 @@ def compile_filter(where: str, params: Mapping[str, Json] | None = None, *, colu
         refuse("it is nested too deeply")
 
 
+def filter_sql(where: str, params: Mapping[str, Json] | None = None) -> tuple[str, tuple[Any, ...]]:
+    """The condition as SQLite's own text over the table ``item``, with a ``?`` for every value, and the values.
+
+    >>> filter_sql("width >= 640 and kind = 'image'")
+    ('item.width >= ? AND item.kind = ?', (640, 'image'))
+    """
+    compiled = compile_filter(where, params, columns=item.c).compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    values = compiled.construct_params()
+    return str(compiled), tuple(values[name] for name in compiled.positiontup or ())
+
+
+_DIALECT = sqlite_dialect(paramstyle="qmark")
 _COLUMNS = {
     **dict.fromkeys(("id", "kind", "group", "root", "text"), "text"),
     **dict.fromkeys(("size", "width", "height"), "number"),

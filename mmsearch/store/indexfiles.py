@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import delete, insert, select
 
 from mmsearch.store import schema
-from mmsearch.store.catalog import raw
 from mmsearch.store.changes import IndexInfo
 from mmsearch.store.layout import Disk, Layout
+from mmsearch.store.sqlite import AnyConnection, raw
 
 if TYPE_CHECKING:
     from mmsearch.store.writer import Writer
@@ -43,13 +43,13 @@ def problem(layout: Layout, info: IndexInfo) -> str | None:
     return None if checksum(path) == info.crc32 else f"{path} is damaged"
 
 
-def orphans(connection: Connection, layout: Layout) -> list[str]:
+def orphans(connection: AnyConnection, layout: Layout) -> list[str]:
     """Names in ``indexes/`` that the catalogue does not know, sorted."""
     try:
         present = set(os.listdir(layout.indexes))
     except FileNotFoundError:
         return []
-    return sorted(present - set(connection.scalars(select(schema.index.c.file))))
+    return sorted(present - {file for (file,) in raw(connection).execute('SELECT file FROM "index"')})
 
 
 def put_index(writer: Writer, layout: Layout, disk: Disk, info: IndexInfo, build: Callable[[Path], None]) -> IndexInfo:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-from sqlalchemy import Connection, Engine, insert, select, update
+from typing import TYPE_CHECKING
 
 from mmsearch.errors import FormatTooNew
-from mmsearch.store import schema
+from mmsearch.store.sqlite import AnyConnection, raw
 from mmsearch.store.words import CREATE_WORDS
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,15 @@ MIGRATIONS: tuple[Migration, ...] = (Migration("0001-first", _first),)
 FORMAT_VERSION = len(MIGRATIONS)
 
 
-def applied(connection: Connection) -> set[str]:
+def applied(connection: AnyConnection) -> set[str]:
     """Names of the steps that this catalogue has taken; none for an empty file."""
-    tables = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'migration'").all()
-    return set(connection.scalars(select(schema.migration.c.name))) if tables else set()
+    database = raw(connection)
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'migration'").fetchone() is None:
+        return set()
+    return {name for (name,) in database.execute("SELECT name FROM migration")}
 
 
-def pending(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
+def pending(connection: AnyConnection, migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
     """The steps still to take, in order. Raises :class:`FormatTooNew` if the catalogue took one that is not known here."""
     done = applied(connection)
     unknown = sorted(done - {step.name for step in migrations})
@@ -96,12 +100,8 @@ def migrate(engine: Engine, migrations: Sequence[Migration] = MIGRATIONS) -> lis
         with engine.begin() as connection:
             step.run(connection)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            connection.execute(insert(schema.migration).values(name=step.name, applied=now))
-            _set_version(connection, str(known.index(step.name) + 1))
+            database = raw(connection)
+            database.execute("INSERT INTO migration (name, applied) VALUES (?, ?)", (step.name, now))
+            version = ("format_version", str(known.index(step.name) + 1))
+            database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", version)
     return [step.name for step in steps]
-
-
-def _set_version(connection: Connection, version: str) -> None:
-    key = schema.meta.c.key == "format_version"
-    if connection.execute(update(schema.meta).where(key).values(value=version)).rowcount == 0:
-        connection.execute(insert(schema.meta).values(key="format_version", value=version))

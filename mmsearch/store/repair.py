@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, func, select, update
 
 from mmsearch.store import indexfiles, rows, schema, words
-from mmsearch.store.catalog import Catalog, raw
+from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Finding, IndexInfo
 from mmsearch.store.compaction import remove_orphans, write_ids
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.rows import ITEM_COLUMNS, json_list
+from mmsearch.store.sqlite import raw
 from mmsearch.store.vectors import SegmentInfo, checksums, damaged, map_rows, read_batches, read_segments
 from mmsearch.store.verify import items_without_row, live_vids, load_ids, next_vid
 from mmsearch.types import Failure, Record, Vids

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mmsearch.errors import UsageError
-from mmsearch.store.schema import pack, pack_or_none, unpack, unpack_or_none
+from mmsearch.store.strings import pack, pack_or_none, unpack, unpack_or_none
 from mmsearch.types import Draft, Failure, Json, Kind, Record
 
 Row: TypeAlias = tuple[Any, ...]

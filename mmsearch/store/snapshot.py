@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, func, select
 
-from mmsearch.store import rows, schema, words
-from mmsearch.store.catalog import raw
+from mmsearch.store import rows, words
 from mmsearch.store.changes import IndexInfo
 from mmsearch.store.layout import Layout
 from mmsearch.store.rows import FS_ENCODING, FS_ERRORS, ITEM_COLUMNS, json_list, load_meta, marks
-from mmsearch.store.schema import item, pack, unpack
-from mmsearch.store.vectors import RowReader, Rows, SegmentInfo
+from mmsearch.store.strings import pack, unpack
+from mmsearch.store.vectors import RowReader, Rows, SegmentInfo, read_indexes
 from mmsearch.types import Failure, Json, Kind, Record, Vectors, Vids, VidSet
 
 T = TypeVar("T")
@@ -57,7 +56,7 @@ class Snapshot:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: sqlite3.Connection,
         layout: Layout,
         generation: int,
         segments: Sequence[SegmentInfo],
@@ -65,8 +64,7 @@ class Snapshot:
         memo: Memo,
     ) -> None:
         self.generation = generation
-        self._connection = connection
-        self._raw = raw(connection)
+        self._raw = connection
         self._layout = layout
         self._segments = tuple(segments)
         self._reader = reader
@@ -86,8 +84,8 @@ class Snapshot:
 
     def live(self, kind: Kind | None = None) -> VidSet:
         """The vids of live items. About 60 ms a million, then remembered for this generation."""
-        where = None if kind is None else item.c.kind == kind.value
-        return self._memo.get(self.generation, f"live {kind}", lambda: self._vids(where))
+        where = ("1", ()) if kind is None else ("kind = ?", (kind.value,))
+        return self._memo.get(self.generation, f"live {kind}", lambda: self._vids(*where))
 
     def select(self, where: str, params: Mapping[str, Json] | None = None, kind: Kind | None = None) -> VidSet:
         """The live items that a condition is true for.
@@ -95,15 +93,16 @@ class Snapshot:
         Reads every row, unless the condition is on id or kind: 0.2 to 0.5 s a million. Raises :class:`FilterError`.
         """
         # imported late: sqlglot costs 0.1 s, and most commands filter nothing
-        from mmsearch.store.filters import compile_filter
+        from mmsearch.store.filters import filter_sql
 
-        condition = compile_filter(where, params, columns=item.c)
-        return self._vids(condition if kind is None else condition & (item.c.kind == kind.value))
+        condition, values = filter_sql(where, params)
+        if kind is not None:
+            condition, values = f"({condition}) AND item.kind = ?", (*values, kind.value)
+        return self._vids(condition, values)
 
-    def _vids(self, where: ColumnElement[bool] | None) -> VidSet:
+    def _vids(self, where: str, values: tuple[object, ...]) -> VidSet:
         # One string for all vids: 15 ms where rows through the cursor cost 37 and Core's 1,798 (100k of a million).
-        statement = select(func.group_concat(item.c.vid))
-        joined = self._connection.scalar(statement if where is None else statement.where(where))
+        joined = self._raw.execute(f"SELECT group_concat(vid) FROM item WHERE {where}", values).fetchone()[0]
         if joined is None:
             return VidSet(np.empty(0, dtype=np.int64), is_sorted=True)
         vids = np.fromstring(joined, dtype=np.int64, sep=",")
@@ -217,17 +216,17 @@ class Snapshot:
 
     def roots(self) -> dict[str, str]:
         """The absolute path of each named root."""
-        found = self._connection.execute(select(schema.root).order_by(schema.root.c.name))
+        found = self._raw.execute("SELECT name, path FROM root ORDER BY name")
         return {unpack(name): os.fsdecode(path) for name, path in found}
 
     def meta(self, key: str) -> str | None:
         """A value that :meth:`Writer.set_meta` has put, or ``None``."""
-        found = self._connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == f"user:{key}"))
-        return None if found is None else json.loads(found)
+        found = self._raw.execute("SELECT value FROM meta WHERE key = ?", (f"user:{key}",)).fetchone()
+        return None if found is None else json.loads(found[0])
 
     def indexes(self) -> list[IndexInfo]:
         """The derived indexes that the catalogue knows of. Check size and CRC before reading one."""
-        return [IndexInfo(*row) for row in self._connection.execute(select(schema.index).order_by(schema.index.c.kind))]
+        return read_indexes(self._raw)
 
     def size_on_disk(self) -> int:
         """Bytes of all files of the collection. One directory walk."""

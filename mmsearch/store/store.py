@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-
-from sqlalchemy import Connection, insert, select
+from typing import TYPE_CHECKING
 
 from mmsearch import __version__
 from mmsearch.errors import (
@@ -20,16 +19,18 @@ from mmsearch.errors import (
     StorageError,
     UsageError,
 )
-from mmsearch.store import schema
-from mmsearch.store.catalog import Catalog, make_engine, raw, translated
+from mmsearch.store.catalog import Catalog, make_engine
 from mmsearch.store.changes import Finding, StoreInfo
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.media import writable
 from mmsearch.store.migrations import FORMAT_VERSION, applied, migrate, pending
 from mmsearch.store.snapshot import Memo, Snapshot
+from mmsearch.store.sqlite import AnyConnection, raw, translated
 from mmsearch.store.vectors import Mapped, RowReader, SegmentCache, SegmentInfo, read_segments
-from mmsearch.store.writer import Writer
+
+if TYPE_CHECKING:
+    from mmsearch.store.writer import Writer
 
 _DTYPE = "float16"
 _TRIES = 20  # a snapshot loses a race against a compaction at most once for each compaction
@@ -176,6 +177,8 @@ class Store:
         where nothing can be written or an earlier fsync of this store failed, :class:`UsageError` inside another
         writer of this store.
         """
+        from mmsearch.store.writer import Writer  # SQLAlchemy comes with it, which readers need not wait for
+
         with self._locked(wait):
             writer = Writer(self, self._layout, self._catalog, self._disk)
             try:
@@ -240,12 +243,12 @@ def _make_catalog(layout: Layout, disk: Disk, dim: int, model: str, fingerprint:
         "mmsearch_version": __version__,
     }
     fd = disk.create(layout.new_catalog)
-    engine = make_engine(layout.new_catalog, mode="rw")
+    engine = make_engine(layout.new_catalog)
     try:
         with translated(layout, disk):
             migrate(engine)
             with engine.begin() as connection:
-                connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in values.items()])
+                raw(connection).executemany("INSERT INTO meta (key, value) VALUES (?, ?)", values.items())
             with engine.connect() as connection:
                 raw(connection).execute("PRAGMA journal_mode = WAL")
         engine.dispose()  # the last connection that closes leaves no log behind: the file is all there is
@@ -269,13 +272,13 @@ def _migrate(layout: Layout, catalog: Catalog, disk: Disk) -> None:
     lock.acquire(_MIGRATION_WAIT)
     try:
         with translated(layout, disk):
-            migrate(catalog.engine("rw"))
+            migrate(catalog.engine())
     finally:
         lock.release()
 
 
-def _read_info(connection: Connection, layout: Layout) -> StoreInfo:
-    values = {key: value for key, value in connection.execute(select(schema.meta.c.key, schema.meta.c.value))}
+def _read_info(connection: AnyConnection, layout: Layout) -> StoreInfo:
+    values = dict(raw(connection).execute("SELECT key, value FROM meta"))
     try:
         return StoreInfo(
             format_version=int(values["format_version"]),
@@ -290,6 +293,6 @@ def _read_info(connection: Connection, layout: Layout) -> StoreInfo:
         raise CollectionCorrupt(f"{layout.catalog} does not say what it holds: {error}", hint="restore a backup") from None
 
 
-def _read_state(connection: Connection) -> tuple[int, list[SegmentInfo]]:
-    generation = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "generation"))
-    return int(generation or 0), read_segments(connection)
+def _read_state(connection: AnyConnection) -> tuple[int, list[SegmentInfo]]:
+    found = raw(connection).execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+    return int(found[0]) if found else 0, read_segments(connection)

@@ -7,16 +7,16 @@ import os
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
 
 from mmsearch.errors import CollectionCorrupt, ItemNotFound, MMSearchError
-from mmsearch.store import schema
+from mmsearch.store.changes import IndexInfo
 from mmsearch.store.layout import IDS_DTYPE, ROW_DTYPE, Disk, Layout
+from mmsearch.store.sqlite import AnyConnection, raw
 from mmsearch.types import Vectors, Vids
 
 Rows: TypeAlias = NDArray[np.float16]
@@ -46,23 +46,28 @@ class SegmentInfo:
         return cls(id, base_vid, nrows, bool(has_ids), bool(sealed), ids_crc32)
 
 
-def read_segments(connection: Connection) -> list[SegmentInfo]:
+def read_segments(connection: AnyConnection) -> list[SegmentInfo]:
     """All segments in order of their vids."""
-    table = schema.segment
-    return [SegmentInfo.from_row(row) for row in connection.execute(select(table).order_by(table.c.base_vid))]
+    columns = "id, base_vid, nrows, has_ids, sealed, ids_crc32"
+    return [SegmentInfo.from_row(row) for row in raw(connection).execute(f"SELECT {columns} FROM segment ORDER BY base_vid")]
 
 
-def read_batches(connection: Connection, segment: int) -> list[tuple[int, int, int]]:
+def read_batches(connection: AnyConnection, segment: int) -> list[tuple[int, int, int]]:
     """``(start, n, crc32)`` of a segment, in order."""
-    table = schema.batch
-    wanted = select(table.c.start, table.c.n, table.c.crc32).where(table.c.segment == segment).order_by(table.c.start)
-    return [(start, n, crc) for start, n, crc in connection.execute(wanted)]
+    wanted = "SELECT start, n, crc32 FROM batch WHERE segment = ? ORDER BY start"
+    return raw(connection).execute(wanted, (segment,)).fetchall()
 
 
-def next_segment(connection: Connection) -> int:
+def read_indexes(connection: AnyConnection) -> list[IndexInfo]:
+    """What the catalogue knows of derived indexes, in order of their kinds."""
+    columns = ", ".join(field.name for field in fields(IndexInfo))
+    return [IndexInfo(*row) for row in raw(connection).execute(f'SELECT {columns} FROM "index" ORDER BY kind')]
+
+
+def next_segment(connection: AnyConnection) -> int:
     """The number of the next segment: above all that ever were, since a reader may still have one mapped that is gone."""
-    given = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'segment'").scalar()
-    return int(given or 0) + 1
+    given = raw(connection).execute("SELECT seq FROM sqlite_sequence WHERE name = 'segment'").fetchone()
+    return int(given[0] if given else 0) + 1
 
 
 def map_file(path: str | os.PathLike[str], size: int) -> memoryview | mmap.mmap:

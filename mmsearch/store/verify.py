@@ -7,26 +7,24 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import DBAPIError
 
 from mmsearch.errors import CollectionCorrupt
-from mmsearch.store import indexfiles, schema, words
-from mmsearch.store.catalog import raw
-from mmsearch.store.changes import Finding, IndexInfo
+from mmsearch.store import indexfiles, words
+from mmsearch.store.changes import Finding
 from mmsearch.store.compaction import orphans
 from mmsearch.store.layout import Layout
 from mmsearch.store.lock import is_busy
-from mmsearch.store.vectors import SegmentInfo, damaged, map_ids, map_rows, read_batches, read_segments
+from mmsearch.store.sqlite import AnyConnection, raw
+from mmsearch.store.vectors import SegmentInfo, damaged, map_ids, map_rows, read_batches, read_indexes, read_segments
 from mmsearch.types import Vids
 
-Check = Callable[[Connection, Layout, int], Iterator[Finding]]
+Check = Callable[[AnyConnection, Layout, int], Iterator[Finding]]
 
 _MEND = "mmsearch repair"
 _MEND_ROWS = "mmsearch repair, then index again: only these items are encoded anew"
 
 
-def verify(connection: Connection, layout: Layout, dim: int) -> list[Finding]:
+def verify(connection: AnyConnection, layout: Layout, dim: int) -> list[Finding]:
     """Runs every check; one ``ok`` finding for each that found nothing.
 
     Reads the catalogue and all vectors and index files once (1 to 5 GB/s from memory, else as fast as the disk).
@@ -35,21 +33,20 @@ def verify(connection: Connection, layout: Layout, dim: int) -> list[Finding]:
     for name, check in CHECKS.items():
         try:
             found = list(check(connection, layout, dim))
-        except (sqlite3.DatabaseError, DBAPIError) as error:  # pages so damaged that SQLite stops reading
-            detail = f"the catalogue cannot be read: {getattr(error, 'orig', error)}"
-            found = [Finding("error", name, detail, "restore a backup")]
+        except sqlite3.DatabaseError as error:  # pages so damaged that SQLite stops reading
+            found = [Finding("error", name, f"the catalogue cannot be read: {error}", "restore a backup")]
         findings += found or [Finding("ok", name, _PASSED[name])]
     return findings
 
 
-def check_catalog(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
+def check_catalog(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """SQLite's own pages and indexes."""
     for (line,) in raw(connection).execute("PRAGMA integrity_check(10)"):
         if line != "ok":
             yield Finding("error", "catalog", line, "mmsearch repair; if it stays, restore a backup")
 
 
-def check_counters(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
+def check_counters(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """That no vid can be given twice, that one segment at most is open, that ranges of vids do not overlap."""
     segments = read_segments(connection)
     open_ones = [one.id for one in segments if not one.sealed]
@@ -64,12 +61,12 @@ def check_counters(connection: Connection, layout: Layout, dim: int) -> Iterator
                 f"segment {segment.id} holds vids from {end} on, which are not its own",
                 "restore a backup",
             )
-    highest = connection.scalar(select(func.max(schema.item.c.vid)))
+    (highest,) = raw(connection).execute("SELECT max(vid) FROM item").fetchone()
     if highest is not None and highest >= next_vid(connection):
         yield Finding("error", "counters", f"item {highest} is above the next vid, {next_vid(connection)}", _MEND)
 
 
-def check_segments(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
+def check_segments(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """That files are there and long enough, and that every row has its checksum."""
     for segment in read_segments(connection):
         batches = read_batches(connection, segment.id)
@@ -92,13 +89,12 @@ def check_segments(connection: Connection, layout: Layout, dim: int) -> Iterator
                 yield Finding("error", "segment_crc", f"{path}: rows {start} to {start + n} are damaged", _MEND_ROWS)
         if segment.has_ids and load_ids(layout, segment) is None:
             yield Finding("error", "ids", f"{layout.ids(segment.id)} is missing or damaged", _MEND)
-    known = select(schema.segment.c.id)
-    strays = connection.scalars(select(schema.batch.c.segment).distinct().where(schema.batch.c.segment.not_in(known)))
-    for stray in strays:
+    strays = "SELECT DISTINCT segment FROM batch WHERE segment NOT IN (SELECT id FROM segment)"
+    for (stray,) in raw(connection).execute(strays):
         yield Finding("warning", "checksums", f"there are checksums of segment {stray}, which does not exist", _MEND)
 
 
-def check_rows(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
+def check_rows(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """That every live item has a row."""
     homeless = items_without_row(connection, layout)
     if len(homeless):
@@ -106,29 +102,29 @@ def check_rows(connection: Connection, layout: Layout, dim: int) -> Iterator[Fin
         yield Finding("error", "rows", detail, _MEND_ROWS)
 
 
-def check_words(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
+def check_words(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """That the full-text table holds the live items and no others."""
     wrong = words.mismatches(raw(connection))
     if wrong:
         yield Finding("warning", "words", f"the full-text table is wrong about {wrong} items", _MEND)
 
 
-def check_roots(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
+def check_roots(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """That the roots which items lie below are known."""
-    used = select(schema.item.c.root).distinct().where(schema.item.c.root.is_not(None))
-    for name in connection.scalars(used.where(schema.item.c.root.not_in(select(schema.root.c.name)))):
+    unknown = "SELECT DISTINCT root FROM item WHERE root IS NOT NULL AND root NOT IN (SELECT name FROM root)"
+    for (name,) in raw(connection).execute(unknown):
         yield Finding("warning", "roots", f"items lie below the root {name!r}, which has no folder", "mmsearch root add")
 
 
-def check_indexes(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
+def check_indexes(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """That recorded index files are as they were written."""
-    for row in connection.execute(select(schema.index)):
-        trouble = indexfiles.problem(layout, IndexInfo(*row))
+    for info in read_indexes(connection):
+        trouble = indexfiles.problem(layout, info)
         if trouble:
             yield Finding("warning", "index", trouble, f"searches are exact meanwhile; {_MEND}")
 
 
-def check_orphans(connection: Connection, layout: Layout, dim: int) -> Iterator[Finding]:
+def check_orphans(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """Files that nothing refers to: left behind by a crash, they only take space."""
     if is_busy(layout.lock):  # its new files are in no catalogue yet
         yield Finding("ok", "orphans", "a writer is at work: files left over were not looked for")
@@ -161,9 +157,10 @@ _PASSED = {
 }
 
 
-def next_vid(connection: Connection) -> int:
+def next_vid(connection: AnyConnection) -> int:
     """The vid that the next upsert gets."""
-    return int(connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "next_vid")) or 0)
+    found = raw(connection).execute("SELECT value FROM meta WHERE key = 'next_vid'").fetchone()
+    return int(found[0]) if found else 0
 
 
 def load_ids(layout: Layout, segment: SegmentInfo) -> Vids | None:
@@ -174,7 +171,7 @@ def load_ids(layout: Layout, segment: SegmentInfo) -> Vids | None:
         return None
 
 
-def items_without_row(connection: Connection, layout: Layout) -> Vids:
+def items_without_row(connection: AnyConnection, layout: Layout) -> Vids:
     """Vids of live items that no segment has a row for, ascending. Those of an unreadable ``.ids`` file are among them."""
     live = live_vids(connection)
     housed: NDArray[np.bool_] = np.zeros(len(live), dtype=np.bool_)
@@ -188,7 +185,7 @@ def items_without_row(connection: Connection, layout: Layout) -> Vids:
     return live[~housed]
 
 
-def live_vids(connection: Connection) -> Vids:
+def live_vids(connection: AnyConnection) -> Vids:
     """All live vids, ascending."""
     cursor = raw(connection).execute("SELECT vid FROM item ORDER BY vid")
     return np.fromiter((vid for (vid,) in cursor), dtype=np.int64)

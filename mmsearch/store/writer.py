@@ -21,11 +21,12 @@ from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 from mmsearch.errors import UsageError
 from mmsearch.store import rows, schema, words
-from mmsearch.store.catalog import Catalog, raw
+from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Change, CompactReport, IndexInfo, Move, Touch
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.rows import json_list, marks
-from mmsearch.store.schema import pack, pack_or_none
+from mmsearch.store.sqlite import raw
+from mmsearch.store.strings import pack, pack_or_none
 from mmsearch.store.vectors import Rows, SegmentFile, SegmentInfo, checksums, next_segment, read_segments
 from mmsearch.types import Draft, Vectors
 
@@ -66,9 +67,9 @@ class Writer:
 
     def _read_counters(self) -> None:
         with self._catalog.reading() as connection:
-            found = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "next_vid"))
+            found = raw(connection).execute("SELECT value FROM meta WHERE key = 'next_vid'").fetchone()
             open_ones = [one for one in read_segments(connection) if not one.sealed]
-            self._next_vid = int(found or 0)
+            self._next_vid = int(found[0]) if found else 0
             self._open = open_ones[0] if open_ones else None
             self._next_segment = next_segment(connection)
         self._forget_file()

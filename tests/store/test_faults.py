@@ -13,8 +13,8 @@ import pytest
 
 from mmsearch.errors import CollectionCorrupt, LockedError, StorageError
 from mmsearch.store import Calls, Change, Disk, IndexInfo, Store, Writer
-from mmsearch.store.catalog import raw, translated
 from mmsearch.store.layout import Layout
+from mmsearch.store.sqlite import raw, translated
 from tests.store.model import DIM, Model, SmallStore, caption, clean, photo, vectors
 
 

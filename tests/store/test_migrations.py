@@ -54,7 +54,7 @@ def test_the_tables_are_those_of_the_migrations(store: Store) -> None:
 
 def test_each_step_is_taken_once(store: Store, put: object) -> None:
     put([photo("a.jpg")])  # type: ignore[operator]
-    engine = make_engine(store.path / "catalog.db", mode="rw")
+    engine = make_engine(store.path / "catalog.db")
     assert migrate(engine) == []
     assert migrate(engine, [*MIGRATIONS, SECOND]) == ["0002-colour"]
     assert migrate(engine, [*MIGRATIONS, SECOND]) == []
@@ -67,7 +67,7 @@ def test_each_step_is_taken_once(store: Store, put: object) -> None:
 
 def test_a_step_that_fails_leaves_the_one_before(store: Store, put: object) -> None:
     put([photo("a.jpg")])  # type: ignore[operator]
-    engine = make_engine(store.path / "catalog.db", mode="rw")
+    engine = make_engine(store.path / "catalog.db")
     with pytest.raises(ZeroDivisionError):
         migrate(engine, [*MIGRATIONS, SECOND, THIRD])
     engine.dispose()
@@ -78,7 +78,7 @@ def test_a_step_that_fails_leaves_the_one_before(store: Store, put: object) -> N
 
 
 def test_a_newer_format_is_refused_with_what_to_do(store: Store) -> None:
-    engine = make_engine(store.path / "catalog.db", mode="rw")
+    engine = make_engine(store.path / "catalog.db")
     migrate(engine, [*MIGRATIONS, SECOND])
     engine.dispose()
     with pytest.raises(FormatTooNew, match=r"format version 2 \(0002-colour\), this mmsearch knows up to 1") as caught:
