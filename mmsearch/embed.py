@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,28 @@ from mmsearch.cache import Cache
 from mmsearch.errors import ItemNotFound, QueryError
 from mmsearch.protocols import Encoder
 from mmsearch.store import Snapshot
-from mmsearch.types import Query, Term
+from mmsearch.textvectors import TextVectors
+from mmsearch.types import Query, Term, Vectors
 
 
 class Embedder:
     """Turns queries into vectors, against one snapshot.
 
-    ``encoder`` is a function, so that a query of stored items or vectors alone never loads a model.
+    ``encoder`` is a function, so that a query of stored items or vectors alone never loads a model. ``remembered`` holds
+    vectors of texts from earlier runs.
     """
 
-    def __init__(self, snapshot: Snapshot, encoder: Callable[[], Encoder], cache: Cache, dim: int) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        encoder: Callable[[], Encoder],
+        cache: Cache,
+        dim: int,
+        remembered: TextVectors | None = None,
+    ) -> None:
         self._snapshot, self._encoder, self._cache, self._dim = snapshot, encoder, cache, dim
+        self._remembered = remembered
+        self._ready: dict[object, NDArray[np.float32]] = {}  # rows that many() has encoded together
 
     def __call__(self, query: Query) -> NDArray[np.float32]:
         """``(dim,)``: the signed weighted sum of the terms' unit vectors, brought back to length 1.
@@ -35,18 +46,49 @@ class Embedder:
             total += term.weight * self._vector(term)
         norm = float(np.linalg.norm(total))
         if norm < 1e-6:
-            raise QueryError(
-                "the terms of the query cancel each other out", hint="change a weight, or take one term away"
-            )
+            raise QueryError("the terms of the query cancel each other out", hint="change a weight, or take one term away")
         return (total / norm).astype(np.float32)
 
+    def many(self, queries: Sequence[Query]) -> Vectors:
+        """``(n, dim)``: each query's vector. All texts together are one call of the encoder, and so are all pictures."""
+        terms = [term for query in queries for term in query.terms]
+        if len(terms) > 1:
+            self._encode_together(terms)
+        return np.stack([self(query) for query in queries])
+
+    def _encode_together(self, terms: Sequence[Term]) -> None:
+        texts = {str(term.value) for term in terms if term.what == "text"}
+        new = [text for text in sorted(texts) if not self._knows(text)]
+        if len(new) > 1:
+            for text, row in zip(new, self._encoder().encode_texts(new), strict=True):
+                self._keep(text, row)
+        images = [term for term in terms if term.what == "image"]
+        if len(images) > 1:
+            rows = self._encoder().encode_images([self._prepared(term.value) for term in images])
+            self._ready |= {("image", id(term)): row for term, row in zip(images, rows, strict=True)}
+
+    def _knows(self, text: str) -> bool:
+        row = self._cache.find(("text", text))
+        if row is None and self._remembered:
+            row = self._remembered.get(text)
+        if row is not None:
+            self._ready["text", text] = row
+        return row is not None
+
+    def _keep(self, text: str, row: NDArray[np.float32]) -> None:
+        self._ready["text", text] = self._cache.get(("text", text), lambda: row)
+        if self._remembered:
+            self._remembered.put(text, row)
+
     def _vector(self, term: Term) -> NDArray[np.float32]:
+        ready = self._ready.get((term.what, id(term) if term.what == "image" else str(term.value))) if self._ready else None
+        if ready is not None:
+            return ready
         match term.what:
             case "text":
-                rows = self._cache.get(("text", term.value), lambda: self._encoder().encode_texts([term.value]))
-                return np.asarray(rows[0])
+                return self._cache.get(("text", term.value), lambda: self._text(term.value))
             case "image":
-                return self._image(term.value)
+                return np.asarray(self._encoder().encode_images([self._prepared(term.value)])[0])
             case "item":
                 record = self._snapshot.by_id([term.value]).get(term.value)
                 if record is None:
@@ -56,17 +98,25 @@ class Embedder:
                 return self._unit(term.value)
         raise QueryError(f"a query term cannot be a {term.what!r}")
 
-    def _image(self, value: Any) -> NDArray[np.float32]:
+    def _text(self, value: str) -> NDArray[np.float32]:
+        known = self._remembered.get(value) if self._remembered else None
+        if known is not None:
+            return known
+        (row,) = self._encoder().encode_texts([value])
+        if self._remembered:
+            self._remembered.put(value, row)
+        return np.asarray(row)
+
+    def _prepared(self, value: Any) -> NDArray[np.uint8]:
         from PIL.Image import Image  # a text query does not pay for Pillow
 
         from mmsearch.images import open_image, read_file
 
         encoder = self._encoder()
         if not isinstance(value, Image):
-            data = value if isinstance(value, bytes) else read_file(str(Path(value).expanduser()))
+            data = value if isinstance(value, bytes) else read_file(os.path.expanduser(value))
             value, _ = open_image(data, at_least=encoder.preparer.size)
-        (row,) = encoder.encode_images([encoder.preparer(value.convert("RGB"))])
-        return np.asarray(row)
+        return encoder.preparer(value.convert("RGB"))
 
     def _unit(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         vector = np.asarray(vector, dtype=np.float32).reshape(-1)

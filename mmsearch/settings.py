@@ -19,7 +19,7 @@ from typing import Any
 
 from mmsearch.errors import StorageError, UsageError
 
-__all__ = ["KEYS", "Key", "Place", "Settings", "config_path", "data_path", "find_collection", "load", "set_value"]
+__all__ = ["KEYS", "Key", "Place", "Settings", "config_path", "data_path", "find_collection", "load", "set_value", "texts_path"]
 
 FOLDER = ".mmsearch"
 """The name of a collection that belongs to the folder it lies in, as ``.git`` does."""
@@ -50,6 +50,7 @@ KEYS: Mapping[str, Key] = {
         Key("model", "text", None, "the model of new collections"),
         Key("device", "device", "auto", "where the model runs: auto, cpu, cuda, cuda:1, mps"),
         Key("model_dir", "path", None, "the folder that downloaded models are kept in"),
+        Key("remember", "flag", True, "keep the vectors of searched texts, so that the same query again is faster"),
         Key("offline", "flag", False, "never open a network connection"),
         Key("token", "text", None, "the access token for model downloads", secret=True),
     )
@@ -64,6 +65,7 @@ class Settings:
     model: str | None = None
     device: str = "auto"
     model_dir: str | None = None
+    remember: bool = True
     offline: bool = False
     token: str | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +91,13 @@ def data_path() -> Path:
     import platformdirs
 
     return platformdirs.user_data_path("mmsearch", appauthor=False)
+
+
+def texts_path() -> Path:
+    """The folder for vectors of texts that were searched for; it need not exist, and may be deleted."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("mmsearch", appauthor=False) / "texts"
 
 
 def load(flags: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None,
@@ -127,13 +136,13 @@ def find_collection(settings: Settings, start: Path | None = None) -> Place:
     """
     origin = settings.origins.get("collection", "default")
     if settings.collection and origin != "config file":
-        return Place(Path(settings.collection).expanduser(), origin)
+        return Place(Path(os.path.expanduser(settings.collection)), origin)
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         if (folder / FOLDER).is_dir():
             return Place(folder / FOLDER, f"{FOLDER}/ found upward")
     if settings.collection:
-        return Place(Path(settings.collection).expanduser(), "config file")
+        return Place(Path(os.path.expanduser(settings.collection)), "config file")
     return Place(data_path() / "default", "your default collection")
 
 
@@ -206,10 +215,10 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
         key = KEYS[name]
         if isinstance(value, bool) != (key.kind == "flag") or not isinstance(value, str | bool):
             wanted = "true or false" if key.kind == "flag" else "a text in quotes"
-            raise UsageError(f"{where}{name} must be {wanted}, not {value!r}")
+            raise UsageError(f"{where}{name} must be {wanted}, not {'********' if key.secret else repr(value)}")
         checked = _check(key, value, f"{where}{name}")
         if key.kind == "path" and isinstance(checked, str):
-            checked = str(path.parent / Path(checked).expanduser())
+            checked = str(path.parent / os.path.expanduser(checked))
         values[name] = checked
     return values
 
@@ -225,6 +234,8 @@ def _check(key: Key, value: Any, where: str) -> str | bool:
     text = os.fsdecode(value)
     if not text:
         raise UsageError(f"{where}: the value is empty")
+    if "\0" in text:
+        raise UsageError(f"{where}: there is a NUL in the value")
     if key.kind == "device" and not _DEVICE.fullmatch(text):
         raise UsageError(f"{where}: no device is called {text!r}", hint="devices: auto, cpu, cuda, cuda:N, mps")
     return text

@@ -58,6 +58,7 @@ class App:
 
     def open(self, *, create: bool = False, model: str | None = None, precision: str = "auto") -> Collection:
         """The collection that is meant, opened. The caller closes it."""
+        from mmsearch import settings
         from mmsearch.collection import Collection
 
         path, device = self.place.path, self.settings.device
@@ -66,7 +67,8 @@ class App:
                 f"there is no collection at {path} ({self.place.how})",
                 hint=f"make one with: mmsearch index PATH{self.again}; or name another with -c",
             )
-        return Collection.open(path, create=create, model=model, device=device, precision=precision)
+        remember = settings.texts_path() if self.settings.remember else None
+        return Collection.open(path, create=create, model=model, device=device, precision=precision, remember=remember)
 
     @property
     def again(self) -> str:

@@ -34,12 +34,12 @@ def thumbnail(hit: Hit, *, size: int) -> bytes | None:
 
 def show(app: App, collection: Collection, hits: Sequence[Hit]) -> None:
     """The hits below each other, each picture with a line of text."""
-    from mmsearch.cli import _table
-    from mmsearch.cli._text import excerpt, printable
+    from mmsearch.cli import _hits
+    from mmsearch.cli._text import excerpt, local, printable
 
     if not sys.stdout.isatty():
         app.say("pictures are shown on a terminal only; here is the table")
-        _table.hits(hits)
+        _hits.show(hits)
         return
     from PIL import Image as Pillow
     from rich.console import Console
@@ -53,7 +53,7 @@ def show(app: App, collection: Collection, hits: Sequence[Hit]) -> None:
             with Pillow.open(io.BytesIO(data)) as picture:
                 picture.load()
             out.print(picture_of(picture, width="auto", height=ROWS))
-        label = _table.local(hit.path) if hit.path else printable(hit.id)
+        label = local(hit.path) if hit.path else printable(hit.id)
         line = Text.assemble((f"{hit.rank:>3} ", "dim"), (f"{hit.score:.3f}  ", "cyan"), (label, "bold"))
         if hit.text:
             line.append(f"  {excerpt(hit.text)}")

@@ -63,13 +63,12 @@ def _positional(words: Sequence[str]) -> list[Term]:
 
 def _word(word: str) -> Term:
     """One word: an image if a file with an image's suffix has this name, else a text. ``2:`` in front is a weight."""
-    from mmsearch.sources.files import KINDS
-    from mmsearch.types import Kind, Term
+    from mmsearch.types import Term
 
     for value, weight in ((word, 1.0), _split(word)):
         if _URL.match(value):
             raise _no_url(value)
-        if KINDS.get(os.path.splitext(value)[1].lower()) is Kind.IMAGE:
+        if _is_image_name(value):
             path = os.path.expanduser(value)
             if os.path.isfile(path):
                 return Term("image", path, weight)
@@ -77,6 +76,16 @@ def _word(word: str) -> Term:
                 raise click.UsageError(f"there is no image {value!r}")
     value, weight = _split(word)
     return Term("text", value, weight)
+
+
+def _is_image_name(value: str) -> bool:
+    ending = os.path.splitext(value)[1].lower()
+    if not ending:
+        return False
+    from mmsearch.sources.files import KINDS  # imported late: most words are no file names
+    from mmsearch.types import Kind
+
+    return KINDS.get(ending) is Kind.IMAGE
 
 
 def _image_option(value: str) -> Term:

@@ -71,9 +71,9 @@ def show(app: App, collection: Collection, hits: Hits, query: Query, *, form: st
 
         _pictures.show(app, collection, hits)
     elif not html:
-        from mmsearch.cli import _table
+        from mmsearch.cli import _hits
 
-        _table.hits(hits)
+        _hits.show(hits)
     if explain:
         _explain(app, hits)
     if open_best:

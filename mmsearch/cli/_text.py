@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 _UNSAFE = re.compile(
@@ -34,9 +35,11 @@ def excerpt(text: str, width: int = 0) -> str:
     line = printable(" ".join(text.split()))
     if not width:
         return line
-    from rich.cells import cell_len, set_cell_size
+    if width_of(line) <= width:
+        return line
+    from rich.cells import set_cell_size
 
-    return line if cell_len(line) <= width else set_cell_size(line, max(width - 1, 0)).rstrip() + "…"
+    return set_cell_size(line, max(width - 1, 0)).rstrip() + "…"
 
 
 def shorten(path: str, width: int) -> str:
@@ -45,10 +48,10 @@ def shorten(path: str, width: int) -> str:
     >>> shorten("photos/2023/summer/beach/cat.jpg", 20)
     'photos…beach/cat.jpg'
     """
+    if width_of(path) <= width:
+        return path
     from rich.cells import cell_len, set_cell_size
 
-    if cell_len(path) <= width:
-        return path
     if width < 5:
         return set_cell_size(path, max(width, 0))
     head = set_cell_size(path, (width - 1) // 3).rstrip()
@@ -87,3 +90,28 @@ def duration(seconds: float) -> str:
     if whole < 172_800:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86_400} days"
+
+
+def width_of(text: str) -> int:
+    """How many cells of a terminal a text takes. rich, which knows, is asked only where letters differ in width."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def share(room: int, wants: dict[str, int]) -> dict[str, int]:
+    """Divide ``room`` cells: who needs less than an equal share gets all it needs, the others share the rest."""
+    widths: dict[str, int] = {}
+    for name, want in sorted(wants.items(), key=lambda pair: pair[1]):
+        equal = (room - sum(widths.values())) // (len(wants) - len(widths))
+        widths[name] = min(want, max(equal, 8))
+    return widths
+
+
+def local(path: str) -> str:
+    """A path for people: from the working folder where it lies below it; safe to print; no leading dash."""
+    here = os.getcwd().rstrip("/") + "/"
+    near = path.removeprefix(here)
+    return printable(f"./{near}" if near.startswith("-") else near)

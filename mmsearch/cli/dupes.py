@@ -41,7 +41,8 @@ def command(app: App, /, *, threshold: float, form: str | None) -> int:
     elif form == "jsonl":
         _output.dump_lines({"v": _output.VERSION, "heap": at, **entry} for at, heap in enumerate(heaps, 1) for entry in heap)
     elif heaps:
-        from mmsearch.cli._table import local, plain
+        from mmsearch.cli._table import plain
+        from mmsearch.cli._text import local
 
         rows = [[str(at) if n == 0 else "", "keep" if n == 0 else "same bytes" if entry["same_bytes"] else "near",
                  f"{entry['width']}×{entry['height']}", local(entry["path"] or entry["id"])]

@@ -8,7 +8,7 @@ import click
 
 from mmsearch.cli import _output
 from mmsearch.cli._app import FAILED, OK, App, Command, pass_app
-from mmsearch.cli._text import count
+from mmsearch.cli._text import count, local
 
 
 @click.command(cls=Command, short_help="List the files that were skipped, and why.")
@@ -34,7 +34,7 @@ def command(app: App, *, reason: str | None, exit_code: bool, form: str | None) 
         from mmsearch.cli import _table
 
         _table.plain(("reason", "path", "detail"), [
-            (failure.reason, _table.local(path), failure.detail) for failure, path in zip(found, paths, strict=True)
+            (failure.reason, local(path), failure.detail) for failure, path in zip(found, paths, strict=True)
         ], path="path")
         app.say(f"{count(len(found), 'file')} skipped")
     return FAILED if exit_code and found else OK

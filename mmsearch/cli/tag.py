@@ -46,7 +46,8 @@ def command(app: App, /, *, file: str, min_relevance: float | None, top: int, wh
                             "labels": [{"label": label, "relevance": -minus} for minus, label in labels]}
                            for id, labels in best.items())
         return OK
-    from mmsearch.cli._table import local, plain
+    from mmsearch.cli._table import plain
+    from mmsearch.cli._text import local
 
     if best:
         plain(["path", "labels"], [[local(paths[id]), ", ".join(f"{label} {-minus:.2f}" for minus, label in labels)]

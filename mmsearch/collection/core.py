@@ -16,6 +16,7 @@ from mmsearch.errors import CollectionError, CollectionNotFound, ModelMismatch, 
 from mmsearch.protocols import Encoder, EncoderSpec
 from mmsearch.status import UPDATED
 from mmsearch.store import Store, StoreInfo
+from mmsearch.textvectors import TextVectors
 
 if TYPE_CHECKING:
     from mmsearch.store import Writer
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 class Core:
     """An open collection without its verbs; see :class:`mmsearch.Collection`."""
+
+    _remembered: TextVectors | None = None
 
     def __init__(self, store: Store, encoder: Encoder | None, *, device: str = "auto", precision: str = "auto") -> None:
         self._store = store
@@ -41,6 +44,7 @@ class Core:
         model: str | Encoder | None = None,
         device: str = "auto",
         precision: str = "auto",
+        remember: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Open the collection at ``path``, or make a new one there with ``create=True``.
 
@@ -48,15 +52,23 @@ class Core:
         is the recorded one, and for a new collection the best whose weights are on this machine. Raises
         :class:`CollectionNotFound`, :class:`ModelMismatch` when the vectors are of another model, and
         :class:`CollectionCorrupt`. Takes no lock and loads no weights.
+
+        ``remember`` is a folder where the vectors of searched texts are kept, so that a later process need not load the
+        model for them (:mod:`mmsearch.textvectors`).
         """
-        path = Path(path).expanduser()
-        if not Store.exists(path):
-            return cls._create(path, create, model, device, precision)
-        encoder = None if model is None else _resolve(model, device, precision)
-        store = Store.open(path)
-        if encoder is not None:
-            _check_same(encoder.spec, store.info)
-        return cls(store, encoder, device=device, precision=precision)
+        path = Path(os.path.expanduser(path))
+        if Store.exists(path):
+            encoder = None if model is None else _resolve(model, device, precision)
+            store = Store.open(path)
+            if encoder is not None:
+                _check_same(encoder.spec, store.info)
+            opened = cls(store, encoder, device=device, precision=precision)
+        else:
+            opened = cls._create(path, create, model, device, precision)
+        if remember is not None:
+            folder = Path(os.path.expanduser(remember), opened.info.fingerprint[:32])
+            opened._remembered = TextVectors(folder, opened.info.dim)
+        return opened
 
     @classmethod
     def _create(cls, path: Path, create: bool, model: str | Encoder | None, device: str, precision: str) -> Self:
@@ -76,7 +88,7 @@ class Core:
     @staticmethod
     def exists(path: str | os.PathLike[str]) -> bool:
         """Whether there is a collection at ``path``."""
-        return Store.exists(Path(path).expanduser())
+        return Store.exists(Path(os.path.expanduser(path)))
 
     def close(self) -> None:
         """Free the files. Snapshots that are in use end first."""

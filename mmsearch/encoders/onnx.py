@@ -33,6 +33,8 @@ FORMAT = 1
 DESCRIPTIONS = ("encoder.json", "mini.json")
 CONFIG = "open_clip_config.json"
 MINI = Path(__file__).parent / "mini"
+_QUICK_RUNS = 4
+"""A text tower that answers a query or two is loaded without optimising its graph: 12 ms instead of 36, then 5 ms more a run."""
 
 
 class OnnxEncoder:
@@ -62,6 +64,7 @@ class OnnxEncoder:
         self._lock = threading.RLock()
         self._about: _About | None = None
         self._sessions: dict[str, Any] = {}
+        self._quick_runs = 0
 
     @property
     def spec(self) -> EncoderSpec:
@@ -120,18 +123,23 @@ class OnnxEncoder:
             return self._about
 
     def _run(self, tower: str, name: str, values: NDArray[Any]) -> Vectors:
-        session = self._sessions.get(tower) or self._load(tower)
+        quick = tower == "text" and len(values) == 1 and self._quick_runs < _QUICK_RUNS and tower not in self._sessions
+        self._quick_runs += quick
+        session = self._sessions.get(f"{tower} quick" if quick else tower) or self._load(tower, quick=quick)
         rows: Vectors = session.run(["embedding"], {name: values})[0]
         return rows
 
-    def _load(self, tower: str) -> Any:
+    def _load(self, tower: str, *, quick: bool) -> Any:
         with self._lock:
-            if tower not in self._sessions:
+            key = f"{tower} quick" if quick else tower
+            if key not in self._sessions:
                 about = self._described()
                 for file in about.files_of(tower):
                     about.check(file)
-                self._sessions[tower] = _session(self._folder / f"{tower}.onnx", self._threads)
-            return self._sessions[tower]
+                self._sessions[key] = _session(self._folder / f"{tower}.onnx", self._threads, optimize=not quick)
+                if not quick:
+                    self._sessions.pop(f"{tower} quick", None)
+            return self._sessions[key]
 
 
 class _About:
@@ -207,10 +215,12 @@ def _read(folder: Path) -> dict[str, Any]:
     )
 
 
-def _session(graph: Path, threads: int) -> Any:
+def _session(graph: Path, threads: int, *, optimize: bool) -> Any:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -95,7 +95,7 @@ def _build(count: int) -> Tokenizer:
     """The encoder with the first `count` merges; ids are bytes, bytes that end a word, then merges, in file order."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-    merges = _merges()[:count]
+    merges = _merges(count)
     symbols = _byte_symbols()
     tokens = [*symbols, *(symbol + "</w>" for symbol in symbols), *(left + right for left, right in merges)]
     model = models.BPE(
@@ -115,14 +115,12 @@ def _build(count: int) -> Tokenizer:
     return tokenizer
 
 
-def _merges() -> list[tuple[str, str]]:
-    with gzip.open(vocabulary_file(), "rt", encoding="utf-8") as lines:
-        rows = lines.read().split("\n")[1 : ALL_MERGES + 1]
-    pairs = []
-    for row in rows:
-        left, right = row.split()
-        pairs.append((left, right))
-    return pairs
+def _merges(count: int) -> list[tuple[str, str]]:
+    """The first ``count`` merges. A merge is a dozen bytes: no more of the file is unpacked than that takes."""
+    with gzip.open(vocabulary_file()) as file:
+        data = file.read(64 * (count + 1)) if count < ALL_MERGES else file.read()
+    rows = data.decode("utf-8", "ignore").split("\n")[1 : count + 1]
+    return [(left, right) for left, right in map(str.split, rows)]
 
 
 def vocabulary_file() -> Path:

@@ -62,9 +62,20 @@ def test_a_tower_that_wants_its_padding(make: Callable[..., Path], tmp_path: Pat
 def test_each_tower_is_loaded_alone(twin_folder: Path) -> None:
     encoder = OnnxEncoder(twin_folder, threads=1)
     encoder.encode_texts(["a"])
-    assert set(encoder._sessions) == {"text"}
+    assert set(encoder._sessions) == {"text quick"}
     encoder.encode_images([encoder.preparer(pictures()[0])])
-    assert set(encoder._sessions) == {"text", "image"}
+    assert set(encoder._sessions) == {"text quick", "image"}
+
+
+def test_one_query_is_answered_by_a_graph_that_loads_fast_and_many_by_one_that_runs_fast(twin_folder: Path) -> None:
+    quick, thorough = OnnxEncoder(twin_folder, threads=1), OnnxEncoder(twin_folder, threads=1)
+    many = thorough.encode_texts(["a red cat", "two dogs"])
+    assert set(thorough._sessions) == {"text"}
+    for _ in range(4):
+        assert np.abs(quick.encode_texts(["a red cat"]) - many[:1]).max() < 1e-6
+    assert set(quick._sessions) == {"text quick"}
+    assert np.abs(quick.encode_texts(["a red cat"]) - many[:1]).max() < 1e-6
+    assert set(quick._sessions) == {"text"}, "the other is not kept beside it"
 
 
 def test_damage_is_seen_by_the_hash(folder: Path) -> None:
