@@ -17,6 +17,7 @@ Importing this module imports no model library; only :func:`pull` opens a networ
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,12 +93,13 @@ def canonical(name: str) -> str:
         return f"{scheme.replace('/', '-')}:{absolute(rest)}"
     if scheme == "hf-hub" or scheme in registry.names("encoders"):
         return name
-    folder = Path(name).expanduser()
-    if (folder / "text.onnx").is_file() and any((folder / file).is_file() for file in DESCRIPTIONS):
+    folder = Path(os.path.expanduser(name))
+    # os.path: a name may be one that no file can have, and Path raises where it is too long
+    if os.path.isfile(folder / "text.onnx") and any(os.path.isfile(folder / file) for file in DESCRIPTIONS):
         return f"onnx:{absolute(folder)}"
-    if (folder / CONFIG).is_file():
+    if os.path.isfile(folder / CONFIG):
         return f"local-dir:{absolute(folder)}"
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise UsageError(f"{name} does not say its architecture", hint=f"write, for instance, ViT-B-32:{name}")
     arch, slash, tag = name.rpartition("/")
     if slash and tag and arch.replace("/", "-") in _checkpoint.architectures():
@@ -218,8 +220,26 @@ def export(name: str, *, model_dir: str | Path | None = None) -> Path:
     return export_onnx(encoder, _twin_folder(encoder.spec.fingerprint, model_dir))
 
 
+_kept: dict[tuple[str, Path], OnnxEncoder] | None = None
+
+
+def keep_loaded() -> None:
+    """From now on :func:`twin` gives the encoder that it gave before, with its weights: for a process of many queries."""
+    global _kept
+    _kept = {} if _kept is None else _kept
+
+
 def twin(fingerprint: str, *, model_dir: str | Path | None = None) -> OnnxEncoder | None:
     """The ONNX encoder of this fingerprint, if one is on this machine: ``mini``, or one of :func:`export`. ~1 ms."""
+    if _kept is None:
+        return _find_twin(fingerprint, model_dir)
+    key = (fingerprint, _twin_folder(fingerprint, model_dir))
+    if key not in _kept and (found := _find_twin(fingerprint, model_dir)):
+        _kept[key] = found
+    return _kept.get(key)
+
+
+def _find_twin(fingerprint: str, model_dir: str | Path | None) -> OnnxEncoder | None:
     if any((MINI / name).is_file() for name in DESCRIPTIONS):
         built_in = mini()
         if built_in.spec.fingerprint == fingerprint:

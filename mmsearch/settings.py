@@ -51,6 +51,7 @@ KEYS: Mapping[str, Key] = {
         Key("device", "device", "auto", "where the model runs: auto, cpu, cuda, cuda:1, mps"),
         Key("model_dir", "path", None, "the folder that downloaded models are kept in"),
         Key("remember", "flag", True, "keep the vectors of searched texts, so that the same query again is faster"),
+        Key("worker", "flag", False, "let the first query start a warm worker, which ends after 15 idle minutes"),
         Key("offline", "flag", False, "never open a network connection"),
         Key("token", "text", None, "the access token for model downloads", secret=True),
     )
@@ -66,6 +67,7 @@ class Settings:
     device: str = "auto"
     model_dir: str | None = None
     remember: bool = True
+    worker: bool = False
     offline: bool = False
     token: str | None = None
     origins: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,17 @@ def command(app: App, /, *, text: tuple[str, ...], device: str | None, form: str
             raise _query.named(error, query) from error
         _say_age(app, collection)
         show(app, collection, hits, query, form=form, **chosen)
+    if app.settings.worker:
+        _start_worker()
     return FAILED if exit_code and not hits else OK
+
+
+def _start_worker() -> None:
+    """So that the next query finds one. It is not waited for."""
+    from mmsearch.cli import _warm, worker
+
+    if not os.path.exists(_warm.socket_path()):
+        worker.launch()
 
 
 def _say_age(app: App, collection: Collection) -> None:

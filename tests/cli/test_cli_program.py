@@ -125,7 +125,7 @@ def test_config(inside: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert values == {
         "collection": (str(tmp_path / "mine"), "config file"), "model": ("toy", "environment (MMSEARCH_MODEL)"),
         "device": ("cpu", "config file"), "model_dir": (None, "default"), "offline": (True, "flag"),
-        "remember": (True, "default"),
+        "remember": (True, "default"), "worker": (False, "default"),
         "token": ("********", "config file"),
     }
     assert shown["uses"] == {"collection": str(tmp_path / "mine"), "origin": "config file"}

@@ -29,6 +29,7 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(file: Pat
     assert (found.device, found.model, found.offline, found.token) == ("cpu", "small", True, None)
     assert found.origins == {
         "device": "flag", "model": "environment (MMSEARCH_MODEL)", "offline": "config file", "remember": "default",
+        "worker": "default",
         "collection": "default", "model_dir": "default", "token": "default",
     }
 
