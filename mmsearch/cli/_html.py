@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -40,9 +41,7 @@ base-uri 'none'; form-action 'none'">
 <body>
 <header>
 <h1>mmsearch</h1>
-<ul class="asked">
 {asked}
-</ul>
 <p class="facts">{facts}</p>
 </header>
 <main>
@@ -54,19 +53,37 @@ base-uri 'none'; form-action 'none'">
 """
 
 
-def page(collection: Collection, hits: Hits, query: Query) -> str:
-    """The page of one query's hits."""
+def sections(collection: Collection, title: str, facts: str, parts: Sequence[tuple[str, str, Sequence[Hit]]]) -> str:
+    """A page of groups of pictures: each has a heading, a line about it, and its pictures, whose scores mean nothing."""
+    body = "\n".join(
+        f'<section><h2>{_text(name)}</h2><p class="facts">{_text(about)}</p>\n<ol class="grid">\n'
+        + "\n".join(f"<li>{_card(hit, scored=False)}</li>" for hit in hits) + "\n</ol></section>"
+        for name, about, hits in parts
+    )
+    return _whole(collection, title, "", facts, body)
+
+
+def page(collection: Collection, hits: Hits, query: Query, *, heat: bool = False) -> str:
+    """The page of one query's hits; ``heat`` lays over each picture where it answers the query."""
+    maps = {hit.id: _heat(collection, hit, query) for hit in hits if heat and hit.kind == "image"}
+    cards = "\n".join(f"<li>{_card(hit, maps.get(hit.id))}</li>" for hit in hits)
+    exact = "every one compared" if hits.exact else "found through an index"
+    facts = f"{count(len(hits), 'result')} of {count(hits.candidates, 'candidate')}, {exact}"
+    body = f'<ol class="grid">\n{cards}\n</ol>' if hits else '<p class="none">Nothing was found.</p>'
+    asked = "\n".join(_asked(query))
+    return _whole(collection, _title(query), f'<ul class="asked">\n{asked}\n</ul>', facts, body)
+
+
+def _whole(collection: Collection, title: str, asked: str, facts: str, body: str) -> str:
     style = resources.files("mmsearch.cli").joinpath("_page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    cards = "\n".join(f"<li>{_card(hit)}</li>" for hit in hits)
-    exact = "every one compared" if hits.exact else "found through an index"
     return _PAGE.format(
         hash=digest,
         style=style,
-        title=_text(_title(query)),
-        asked="\n".join(_asked(query)),
-        facts=_text(f"{count(len(hits), 'result')} of {count(hits.candidates, 'candidate')}, {exact}"),
-        body=f'<ol class="grid">\n{cards}\n</ol>' if hits else '<p class="none">Nothing was found.</p>',
+        title=_text(title),
+        asked=asked,
+        facts=_text(facts),
+        body=body,
         footer=_text(f"{collection.path.absolute()} · model {collection.info.model} · {time.strftime('%d %B %Y')}"),
     )
 
@@ -105,15 +122,26 @@ def _query_picture(value: object) -> str:
         return label
 
 
-def _card(hit: Hit) -> str:
+def _heat(collection: Collection, hit: Hit, query: Query) -> bytes | None:
+    """The overlay of a hit as WebP; ``None`` where its file is gone."""
+    try:
+        drawn = collection.heatmap(hit.id, query).overlay(SIZE)
+    except InputError:
+        return None
+    out = io.BytesIO()
+    drawn.save(out, "WEBP", quality=80)
+    return out.getvalue()
+
+
+def _card(hit: Hit, heat: bytes | None = None, *, scored: bool = True) -> str:
     folder, name = os.path.split(hit.path) if hit.path and hit.kind == "image" else ("", hit.id)
     return "".join((
         '<article class="card">',
-        _picture(hit, name) if hit.kind == "image" else f'<p class="words">{_text(excerpt(hit.text or "")[:600])}</p>',
+        _picture(hit, name, heat) if hit.kind == "image" else f'<p class="words">{_text(excerpt(hit.text or "")[:600])}</p>',
         '<div class="about"><div class="line">',
         f'<span class="rank">{hit.rank}</span>',
         f'<span class="name" title="{_text(hit.id)}">{_text(name)}</span>',
-        f'<span class="score" title="cosine {hit.score:.6f}">{hit.score:.3f}</span>',
+        f'<span class="score" title="cosine {hit.score:.6f}">{hit.score:.3f}</span>' if scored else "",
         "</div>",
         f'<p class="folder" title="{_text(folder)}">{_text(_tail(folder))}</p>' if folder else "",
         _meta(hit.meta),
@@ -121,9 +149,11 @@ def _card(hit: Hit) -> str:
     ))
 
 
-def _picture(hit: Hit, name: str) -> str:
+def _picture(hit: Hit, name: str, heat: bytes | None = None) -> str:
     data = _pictures.thumbnail(hit, size=SIZE)
     inner = f'<img src="{_data(data)}" alt="{_text(name)}">' if data else "<span>the file is gone</span>"
+    if heat:
+        inner += f'<img class="heat" src="{_data(heat)}" alt="where it answers the query" title="point at it to see the photo">'
     if hit.path is None:
         return f'<div class="picture">{inner}</div>'
     return f'<a class="picture" href="file://{quote(os.fsencode(hit.path))}">{inner}</a>'

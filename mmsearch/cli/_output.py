@@ -91,7 +91,8 @@ def encoded(name: str, value: str | None) -> dict[str, str]:
 def hit_json(hit: Hit) -> dict[str, Any]:
     """One hit as INTERFACES has it; ``path_b64`` and ``id_b64`` are added where those are not UTF-8."""
     fields = {name: clean(getattr(hit, name)) for name in FIELDS}
-    return {"v": VERSION, **fields, **encoded("path", hit.path), **encoded("id", hit.id)}
+    parts = {"matches": clean(hit.matches)} if hit.matches else {}
+    return {"v": VERSION, **fields, **parts, **encoded("path", hit.path), **encoded("id", hit.id)}
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:

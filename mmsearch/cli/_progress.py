@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from mmsearch.cli._text import count, duration, printable
 
 if TYPE_CHECKING:
     from mmsearch.cli._app import App
     from mmsearch.types import Progress, ProgressFn
+
+Told: TypeAlias = Callable[[int, int], None]
 
 
 @contextmanager
@@ -39,6 +42,22 @@ def shown(app: App, title: str) -> Iterator[ProgressFn | None]:
             bar.update(task, completed=at.done, total=at.total, stage=stage, numbers=number, tail=tail(at, room))
 
         yield update
+
+
+@contextmanager
+def counted(app: App, stage: str) -> Iterator[Told | None]:
+    """A function for ``told=``, which is called with how many items are done, of how many (0: not known)."""
+    began = time.perf_counter()
+    with shown(app, stage) as update:
+        if update is None:
+            yield None
+            return
+        from mmsearch.types import Progress
+
+        def told(done: int, total: int) -> None:
+            update(Progress(done, total or None, 0, stage, done / max(time.perf_counter() - began, 1e-6), {}))
+
+        yield told
 
 
 def numbers(at: Progress) -> str:

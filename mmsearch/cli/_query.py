@@ -131,22 +131,20 @@ def _cropped(terms: Sequence[Term], crop: str) -> list[Term]:
 
 def crop_image(source: str | bytes, crop: str) -> Image:
     """The part ``X,Y,W,H`` of an image, in pixels of the upright image or, if none exceeds 1, in fractions of it."""
+    from mmsearch.errors import QueryError
+    from mmsearch.images.region import cut
+
     try:
-        numbers = [float(part) for part in crop.split(",")]
-        left, top, width, height = numbers
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError(crop)
+        box = [float(part) for part in crop.split(",")]
     except ValueError:
-        raise click.UsageError(f"--crop takes four numbers X,Y,W,H, not {crop!r}") from None
+        box = []
+    if len(box) != 4 or not all(map(math.isfinite, box)):
+        raise click.UsageError(f"--crop takes four numbers X,Y,W,H, not {crop!r}")
     picture = _opened(source)
-    if max(numbers) <= 1:
-        left, width = left * picture.width, width * picture.width
-        top, height = top * picture.height, height * picture.height
-    box = (max(round(left), 0), max(round(top), 0),
-           min(round(left + width), picture.width), min(round(top + height), picture.height))
-    if box[0] >= box[2] or box[1] >= box[3]:
-        raise click.UsageError(f"--crop {crop} leaves nothing of an image of {picture.width}×{picture.height} pixels")
-    return picture.crop(box)
+    try:
+        return cut(picture, box)
+    except QueryError:
+        raise click.UsageError(f"--crop {crop} leaves nothing of an image of {picture.width}×{picture.height} pixels") from None
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, str | float | bool | None]:

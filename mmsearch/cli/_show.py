@@ -49,10 +49,10 @@ def search_options(*, kind: str) -> Callable[[F], F]:
 
 
 def show(app: App, collection: Collection, hits: Hits, query: Query, *, form: str | None, html: str | None,
-         open_best: bool, explain: bool) -> None:
+         open_best: bool, explain: bool, heat: bool = False) -> None:
     """Print the hits in the chosen form."""
     if html:
-        _page(app, collection, hits, query, html)
+        _page(app, collection, hits, query, html, heat)
     if form in ("paths", "print0"):
         paths = [hit.path for hit in hits if hit.path]
         _output.dump_paths(paths, null=form == "print0")
@@ -103,10 +103,10 @@ def _explain(app: App, hits: Hits) -> None:
     app.say(f"milliseconds: {times}")
 
 
-def _page(app: App, collection: Collection, hits: Hits, query: Query, target: str) -> None:
+def _page(app: App, collection: Collection, hits: Hits, query: Query, target: str, heat: bool) -> None:
     from mmsearch.cli import _html
 
-    page = _html.page(collection, hits, query)
+    page = _html.page(collection, hits, query, heat=heat)
     if target == "-":
         _output.write(page)
         return

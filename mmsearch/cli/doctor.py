@@ -7,38 +7,28 @@ import os
 import platform
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from mmsearch.cli import _findings
-from mmsearch.cli._app import App, Command, pass_app
-from mmsearch.cli._text import count, size
+from mmsearch.cli._app import COLLECTION, OK, App, Command, pass_app
+from mmsearch.cli._health import Note, check
+from mmsearch.cli._text import count, printable, size
 from mmsearch.errors import MMSearchError
 
 if TYPE_CHECKING:
-    from mmsearch.collection import Collection
     from mmsearch.store import Finding
 
 _PACKAGES = ("mmsearch", "torch", "onnxruntime", "open_clip_torch", "faiss-cpu", "numpy", "pillow", "sqlalchemy")
 _LITTLE = 1 << 30  # free bytes below which a disk is called nearly full
 _SLOW_SYNC = 0.1  # seconds
-_OLD = 90 * 86400  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One finding, with the fields of :class:`mmsearch.store.Finding`."""
-
-    level: str
-    what: str
-    detail: str
-    advice: str = ""
 
 
 @click.command(cls=Command, short_help="Check the installation, the disk and the collection.")
@@ -49,12 +39,55 @@ def command(app: App, *, as_json: bool) -> int:
 
     Changes nothing but a file of a few bytes that it writes and removes again. Exits with 6 if something is broken.
     """
-    notes = [*_environment(), _device(app), *_disk(app.place.path), *_collection(app)]
-    code = _findings.show(app, cast("list[Finding]", notes), as_json=as_json)  # the same fields
+    with _patience(app, as_json):
+        machine = [*_environment(), _device(app), *_disk(app.place.path)]
+        notes = [*machine, *_collection(app)]
+    if as_json or not sys.stdout.isatty():
+        _findings.show(app, cast("list[Finding]", notes), as_json=as_json)  # the same fields
+    else:
+        width = max(len(note.what) for note in notes)
+        _show("This machine", machine, width)
+        _show(f"The collection at {app.place.path}", notes[len(machine) :], width)
     if not as_json:
         worse = sum(note.level != "ok" for note in notes)
         app.say(f"{count(worse, 'finding')} to look at" if worse else "all is well")
-    return code
+    return COLLECTION if any(note.level == "error" for note in notes) else OK
+
+
+_MARKS = {"ok": ("✓", "green"), "warning": ("!", "bold yellow"), "error": ("✗", "bold red")}
+
+
+def _show(title: str, notes: Sequence[Note], width: int) -> None:
+    """A group of findings on a terminal: a mark, what was looked at, what was found, and below it the advice."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from mmsearch.cli._table import console
+
+    out = console()
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=1)
+    table.add_column(min_width=width, no_wrap=True)
+    table.add_column(overflow="fold")
+    for note in notes:
+        mark, style = _MARKS[note.level]
+        detail = Text(printable(note.detail), style="" if note.level != "ok" else "dim")
+        if note.advice:
+            detail.append(f"\n→ {printable(note.advice)}", style="cyan")
+        table.add_row(Text(mark, style=style), Text(note.what, style="bold" if note.level != "ok" else ""), detail)
+    out.print(Text(printable(title), style="bold"))
+    out.print(Padding(table, (0, 0, 1, 2)))
+
+
+@contextmanager
+def _patience(app: App, as_json: bool) -> Iterator[None]:
+    """On a terminal: says that something is going on. Large collections are read for a while."""
+    if as_json or app.quiet or not sys.stderr.isatty():
+        yield
+        return
+    with app.err.status("looking at every byte"):
+        yield
 
 
 def _environment() -> Iterator[Note]:
@@ -122,46 +155,6 @@ def _collection(app: App) -> Iterator[Note]:
         return
     try:
         with app.open() as collection:
-            for check in _CHECKS:
-                yield from check(collection)
+            yield from check(collection)
     except MMSearchError as error:
         yield Note("error", "collection", str(error), error.hint or "mmsearch verify")
-
-
-def _model(collection: Collection) -> Iterator[Note]:
-    from mmsearch import models
-
-    name = collection.info.model
-    try:
-        found = models.info(name)
-    except MMSearchError as error:
-        yield Note("error", "model", str(error), error.hint or "mmsearch models list")
-        return
-    if found.on_disk or not found.download:
-        yield Note("ok", "model", f"{name}, {collection.info.dim} dimensions")
-    else:
-        yield Note("error", "model", f"{name} is not on this machine", f"mmsearch models pull {found.name}")
-
-
-def _sound(collection: Collection) -> Iterator[Note]:
-    findings = collection.verify()
-    bad = [Note(one.level, one.what, one.detail, one.advice or "") for one in findings if one.level != "ok"]
-    yield from bad or [Note("ok", "integrity", f"{count(len(findings), 'check')} of every byte found nothing")]
-
-
-def _fresh(collection: Collection) -> Iterator[Note]:
-    status = collection.status()
-    yield Note("ok", "items", f"{count(status.images, 'image')}, {count(status.texts, 'text')}, {size(status.bytes)}")
-    if status.failures:
-        yield Note("warning", "failures", f"{count(status.failures, 'file')} could not be indexed", "mmsearch failures says why")
-    for name, folder in sorted(status.roots.items()):
-        if not os.path.isdir(folder):
-            yield Note("warning", "root", f"{name}: {folder} is not there", f"mount it, or: mmsearch root move {name} FOLDER")
-    if status.updated is not None and time.time() - status.updated > _OLD:
-        days = (time.time() - status.updated) / 86400
-        yield Note("warning", "age", f"last brought up to date {days:.0f} days ago", "mmsearch index, with the same folders")
-    elif status.updated is not None:
-        yield Note("ok", "age", "brought up to date within the last 90 days")
-
-
-_CHECKS: tuple[Callable[[Collection], Iterator[Note]], ...] = (_model, _sound, _fresh)

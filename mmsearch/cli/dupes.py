@@ -12,30 +12,59 @@ from mmsearch.cli._text import count
 
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
-    from mmsearch.types import Record
-
-_NEIGHBOURS = 20
+    from mmsearch.duplicates import Entry
 
 
 @click.command(cls=Command, short_help="List pictures that are there more than once.")
 @click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), default=0.97, show_default=True,
-              help="The cosine from which on two pictures count as one; 1: the same bytes alone.")
+              help="The cosine from which on the pixels may differ more; 1: the same bytes alone.")
+@click.option("--not-duplicate", "apart", nargs=2, metavar="ID ID", help="Remember that two pictures are no duplicates, and stop.")
+@click.option("--forget", is_flag=True, help="With --not-duplicate: take it back.")
+@click.option("--not-duplicates", "listed", is_flag=True, help="List the pairs that are remembered as no duplicates, and stop.")
 @_output.formats("paths", "print0", "json", "jsonl")
 @pass_app
-def command(app: App, /, *, threshold: float, form: str | None) -> int:
-    """List heaps of pictures that are the same or nearly, the best of each first: most pixels, then most bytes.
+def command(app: App, /, *, threshold: float, apart: tuple[str, str] | None, forget: bool, listed: bool, form: str | None) -> int:
+    """List heaps of pictures that are the same or nearly, the best of each first: most pixels, sharpest, most bytes.
 
-    Nothing is deleted. -f and -0 print the files that are not the best of their heap.
+    Resized, recompressed, recoloured, mirrored and turned copies are found, and small crops; both the vectors and the pixels must
+    be near. Nothing is deleted. -f and -0 print the files that are not the best of their heap.
 
     \b
       mmsearch dupes
       mmsearch dupes --threshold 1 -0 | xargs -0 ls -l
+      mmsearch dupes --not-duplicate a.jpg b.jpg
     """
+    if forget and not apart:
+        raise click.UsageError("--forget goes with --not-duplicate ID ID")
     with app.open() as collection:
-        heaps = [[_told(collection, record, heap[0]) for record in heap] for heap in find(collection, threshold)]
-    spare = [entry["path"] for heap in heaps for entry in heap[1:] if entry["path"]]
+        if apart:
+            collection.keep_apart(*apart, forget=forget)
+            app.say(f"{apart[0]} and {apart[1]} may be duplicates again" if forget else
+                    f"{apart[0]} and {apart[1]} are no duplicates from now on")
+            return OK
+        if listed:
+            _pairs(app, collection, form)
+            return OK
+        heaps = [[_told(collection, entry) for entry in heap] for heap in collection.duplicates(threshold)]
+    _print(app, heaps, form)
+    return OK
+
+
+def _pairs(app: App, collection: Collection, form: str | None) -> None:
+    pairs = collection.kept_apart()
+    if form in ("json", "jsonl"):
+        _output.dump({"v": _output.VERSION, "not_duplicates": [list(pair) for pair in pairs]}, indent=2 if form == "json" else None)
+        return
+    from mmsearch.cli._table import plain
+
+    if pairs:
+        plain(["picture", "is no duplicate of"], [list(pair) for pair in pairs])
+    app.say(f"{count(len(pairs), 'pair')} that {'is' if len(pairs) == 1 else 'are'} no duplicates")
+
+
+def _print(app: App, heaps: list[list[dict[str, Any]]], form: str | None) -> None:
     if form in ("paths", "print0"):
-        _output.dump_paths(spare, null=form == "print0")
+        _output.dump_paths([entry["path"] for heap in heaps for entry in heap[1:] if entry["path"]], null=form == "print0")
     elif form == "json":
         _output.dump({"v": _output.VERSION, "heaps": heaps})
     elif form == "jsonl":
@@ -44,51 +73,22 @@ def command(app: App, /, *, threshold: float, form: str | None) -> int:
         from mmsearch.cli._table import plain
         from mmsearch.cli._text import local
 
-        rows = [[str(at) if n == 0 else "", "keep" if n == 0 else "same bytes" if entry["same_bytes"] else "near",
-                 f"{entry['width']}×{entry['height']}", local(entry["path"] or entry["id"])]
+        rows = [[str(at) if n == 0 else "", _word(n, entry), f"{entry['width']}×{entry['height']}", local(entry["path"] or entry["id"])]
                 for at, heap in enumerate(heaps, 1) for n, entry in enumerate(heap)]
         plain(["heap", "", "pixels", "path"], rows, right=("heap", "pixels"), path="path")
     if not form:
         app.say(f"{count(len(heaps), 'heap')}, {count(sum(map(len, heaps)) - len(heaps), 'picture')} to spare")
-    return OK
 
 
-def find(collection: Collection, threshold: float) -> list[list[Record]]:
-    """Heaps of images joined by cosines of at least ``threshold`` (or by the same bytes), each with its best first.
-
-    Each image asks for its 20 nearest: O(n²), a minute for 10,000 images.
-    """
-    import numpy as np
-
-    from mmsearch import types
-
-    every = collection.search(types.vector(np.ones(collection.info.dim)), kind="image", k=max(1, len(collection)))
-    records = {hit.id: collection.get(hit.id) for hit in every}
-    leader = {id: id for id in records}
-
-    def top(id: str) -> str:
-        while leader[id] != id:
-            leader[id] = id = leader[leader[id]]
-        return id
-
-    first: dict[bytes, str] = {}
-    for id, record in records.items():
-        if record.digest is not None:
-            leader[top(id)] = top(first.setdefault(record.digest, id))
-        if threshold < 1:
-            for hit in collection.similar(id, k=_NEIGHBOURS, kind="image"):
-                if hit.score >= threshold:
-                    leader[top(hit.id)] = top(id)
-    heaps: dict[str, list[Record]] = {}
-    for id, record in records.items():
-        heaps.setdefault(top(id), []).append(record)
-    return [sorted(heap, key=_worth) for heap in heaps.values() if len(heap) > 1]
+def _word(place: int, entry: dict[str, Any]) -> str:
+    if place == 0:
+        return "keep"
+    return "same bytes" if entry["same_bytes"] else f"near {entry['cosine']:.2f}"
 
 
-def _worth(record: Record) -> tuple[int, int, str]:
-    return -(record.width or 0) * (record.height or 0), -(record.size or 0), record.id
-
-
-def _told(collection: Collection, record: Record, best: Record) -> dict[str, Any]:
-    return {"id": record.id, "path": collection.locate(record), "width": record.width, "height": record.height,
-            "size": record.size, "same_bytes": record.digest is not None and record.digest == best.digest}
+def _told(collection: Collection, entry: Entry) -> dict[str, Any]:
+    record = entry.record
+    numbers = {"cosine": entry.cosine, "sharpness": entry.sharpness}
+    return {"id": record.id, "path": collection.locate(record), "width": record.width, "height": record.height, "size": record.size,
+            "same_bytes": entry.same_bytes, "bits": entry.bits,
+            **{name: None if value is None else round(value, 4) for name, value in numbers.items()}}

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.option("--not", "nots", multiple=True, metavar="W:TERM|IMAGE", help="Move away from a text or a picture.")
 @click.option("--like", multiple=True, metavar="ID", help="Add an item of the collection.")
 @click.option("--unlike", multiple=True, metavar="ID", help="Move away from an item of the collection.")
+@click.option("--remember", is_flag=True, help="Keep what --like and --unlike say for later queries with the same text.")
 @click.option("--crop", metavar="X,Y,W,H", help="Use this part of the picture: pixels, or fractions from 0 to 1.")
+@click.option("--heatmap", "heat", is_flag=True, help="With --html: show on each picture where it answers the query.")
 @click.option("--device", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")
 @search_options(kind="images where there are any, else texts")
 @ranking_options
@@ -45,14 +47,24 @@ def command(app: App, /, *, text: tuple[str, ...], device: str | None, form: str
       mmsearch query sunset -0 | xargs -0 cp -t ~/best
     """
     names = ("images", "texts", "nots", "like", "unlike", "crop")
+    judged = {name: options[name] for name in ("like", "unlike")}
+    remember = options.pop("remember")
+    if remember:
+        if not any(judged.values()):
+            raise click.UsageError("--remember keeps what --like and --unlike say, and there is neither")
+        options |= {"like": (), "unlike": ()}  # the query moves by what is kept
     query = _query.build(text, **{name: options.pop(name) for name in names})
     app.flags["device"] = device
     params = _query.parameters(options.pop("params"))
-    chosen = {name: options.pop(name) for name in ("html", "open_best", "explain")}
+    chosen = {name: options.pop(name) for name in ("html", "open_best", "explain", "heat")}
+    if chosen["heat"] and not chosen["html"]:
+        raise click.UsageError("--heatmap is drawn on the page of --html FILE; for one picture: mmsearch why PATH QUERY --heatmap FILE.png")
     exit_code = options.pop("exit_code")
     ranking = wanted(options)
     with app.open() as collection:
         try:
+            if remember:
+                collection.judge(query, **judged)
             hits = collection.search(query, params=params, **options, **ranking)
         except InputError as error:
             raise _query.named(error, query) from error

@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, short_help="Show what is most like one item.")
-@click.argument("item", metavar="ID|PATH")
+@click.argument("items", metavar="ID|PATH…", nargs=-1, required=True)
+@click.option("--unlike", multiple=True, metavar="ID|PATH", help="Move away from this item (repeatable).")
 @search_options(kind="the kind of the item")
 @ranking_options
 @pass_app
-def command(app: App, /, *, item: str, form: str | None, **options: Any) -> int:
-    """Show what is most like one item of the collection; the model is not needed for it.
+def command(app: App, /, *, items: tuple[str, ...], unlike: tuple[str, ...], form: str | None, **options: Any) -> int:
+    """Show what is most like one item of the collection, or like several; the model is not needed for it.
 
-    An item is named by its id or by its file.
+    An item is named by its id or by its file. With a condition it completes a look: shoes for a dress.
 
     \b
       mmsearch similar trip/beach.jpg
       mmsearch similar ~/photos/trip/beach.jpg --kind text
+      mmsearch similar sku-1 sku-7 --unlike sku-3
+      mmsearch similar dress-4 --where "category = 'shoes'"
     """
     params = _query.parameters(options.pop("params"))
     chosen = {name: options.pop(name) for name in ("html", "open_best", "explain")}
@@ -38,9 +41,10 @@ def command(app: App, /, *, item: str, form: str | None, **options: Any) -> int:
     from mmsearch import types
 
     with app.open() as collection:
-        id = resolve(collection, item)
-        hits = collection.similar(id, params=params, **options, **ranking)
-        show(app, collection, hits, types.item(id), form=form, **chosen)
+        liked, disliked = ([resolve(collection, name) for name in names] for names in (items, unlike))
+        hits = collection.similar(liked, unlike=disliked, params=params, **options, **ranking)
+        query = types.Query(tuple(types.Term("item", id) for id in liked) + tuple(types.Term("item", id, -1.0) for id in disliked))
+        show(app, collection, hits, query, form=form, **chosen)
     return FAILED if exit_code and not hits else OK
 
 

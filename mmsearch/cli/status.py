@@ -40,6 +40,8 @@ def command(app: App, *, as_json: bool) -> None:
         ("on disk", f"{size(status.bytes)}, format {info.format_version}, made {info.created[:10]} "
                     f"by mmsearch {info.mmsearch_version}"),
     ]
+    if status.adapter is not None:
+        rows.append(("adapter", f"{status.adapter[:12]} changes the queries; mmsearch train adapter --off"))
     rows += [("roots" if not at else "", f"{name}  {path}")
              for at, (name, path) in enumerate(sorted(status.roots.items()))]
     details(rows)

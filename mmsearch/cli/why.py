@@ -10,7 +10,7 @@ import click
 from mmsearch.cli import _output, _query
 from mmsearch.cli._app import OK, App, Command, pass_app
 from mmsearch.cli.similar import resolve
-from mmsearch.errors import ItemNotFound
+from mmsearch.errors import InputError, ItemNotFound, StorageError
 
 if TYPE_CHECKING:
     from mmsearch.collection import Collection
@@ -22,19 +22,25 @@ if TYPE_CHECKING:
 @click.argument("text", nargs=-1, required=True)
 @click.option("--where", metavar="CONDITION", help="The condition of the query.")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A value for :NAME in --where.")
+@click.option("--heatmap", "target", metavar="FILE.png", help="Write a picture of where in the file the query is met.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_app
 def command(app: App, /, *, item: str, text: tuple[str, ...], where: str | None, params: tuple[str, ...],
-            as_json: bool) -> int:
+            target: str | None, as_json: bool) -> int:
     """Say where a file stands in the answer to a query: its rank and score, or that it is skipped, filtered or not indexed.
+
+    --heatmap shows where in a picture the query is met, also in one that is not indexed.
 
     \b
       mmsearch why ~/photos/trip/beach.jpg a dog at the sea
       mmsearch why sku-1#2 a red bag --where "price < 50"
+      mmsearch why beach.jpg a dog --heatmap dog.png
     """
     query = _query.build(text)
     with app.open() as collection:
         found = explain(collection, item, query, where=where, params=_query.parameters(params))
+        if target is not None:
+            found |= _heat(app, collection, found, query, target)
     if as_json:
         _output.dump({"v": _output.VERSION, **found})
     else:
@@ -59,6 +65,22 @@ def explain(collection: Collection, name: str, query: Query, *, where: str | Non
     if among is None:
         return {"state": "filtered", **told, "where": where}
     return {"state": "found", **told, "rank": among, "of": len(left), "best": left[0].score, "where": where}
+
+
+def _heat(app: App, collection: Collection, found: dict[str, Any], query: Query, target: str) -> dict[str, Any]:
+    """Draws the heatmap into ``target``; what ``--json`` tells of it."""
+    if "id" not in found and "path" not in found:
+        raise InputError("vanished", f"{found['name']}: neither an item of the collection nor a file, so nothing can be drawn")
+    heat = collection.heatmap(found.get("id") or found["path"], query)
+    try:
+        with open(target, "wb") as out:
+            out.write(heat.png())
+    except OSError as error:
+        raise StorageError(f"the heatmap {target} cannot be written: {error.strerror}") from error
+    x, y = heat.hottest
+    app.say(f"the query is met best at {x},{y} of {heat.width}×{heat.height} pixels; see {target}")
+    return {"heatmap": {"file": target, "hottest": [x, y], "box": list(heat.box()), "width": heat.width, "height": heat.height,
+                        "method": heat.method}}
 
 
 def _absent(collection: Collection, full: str, name: str) -> dict[str, Any]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from mmsearch.collection.looking import Looking
 from mmsearch.errors import UsageError
 from mmsearch.store import CompactReport, Finding
+
+if TYPE_CHECKING:
+    from mmsearch.hubs import HubReport
 
 
 class Care(Looking):
@@ -24,6 +28,14 @@ class Care(Looking):
         """Give back the space of deleted items. Searches go on meanwhile."""
         with self._store.writer(wait=wait) as writer:
             return writer.compact()
+
+    def hubs(self, *, k: int = 10) -> HubReport:
+        """Items that come up in the first ``k`` hits of far more queries than others; see :mod:`mmsearch.hubs`."""
+        from mmsearch.hubs import find_hubs
+        from mmsearch.indexes.exact import ExactIndex
+
+        with self._store.snapshot() as snapshot:
+            return find_hubs(snapshot, ExactIndex(snapshot), self._query_encoder, k=k)
 
     def move_root(self, name: str, path: str | os.PathLike[str], *, wait: float = 0.0) -> None:
         """Say that what lay below a root lies elsewhere now; nothing is read or encoded."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mmsearch.cache import Cache
+from mmsearch.collection.routing import Opened
 from mmsearch.errors import CollectionError, CollectionNotFound, ModelMismatch, UsageError
 from mmsearch.protocols import Encoder, EncoderSpec
 from mmsearch.status import UPDATED
@@ -34,6 +35,7 @@ class Core:
         self._twin: Encoder | None = None
         self._loading = threading.Lock()
         self._cache = Cache()
+        self._index_files = Opened()
 
     @classmethod
     def open(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from calendar import timegm
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +24,9 @@ _XMP_ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 
 ORIENTATION, MAKE, MODEL, EXIF_IFD, GPS_IFD, LENS = 0x112, 0x10F, 0x110, 0x8769, 0x8825, 0xA434
 _DATES: Final = ((0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012), (0x0132, 0x9290, 0x9010))  # taken, digitised, changed
+_MORE: Final = {LENS, *(tag for tags in _DATES for tag in tags)}
+_MAIN: Final = {ORIENTATION, MAKE, MODEL, EXIF_IFD, GPS_IFD, *_MORE}
+_GPS: Final = range(1, 7)
 
 
 class Exif(NamedTuple):
@@ -60,8 +63,12 @@ class Tiff:
         """The offset of the first directory; 0 where there is none."""
         return int((self._unpack("I", 4) or (0,))[0]) if self.ok else 0
 
-    def directory(self, offset: int) -> dict[int, tuple[Any, ...]]:
-        """Tag → values of the directory at ``offset``; rationals as (numerator, denominator), texts as one ``bytes``."""
+    def directory(self, offset: int, wanted: Container[int]) -> dict[int, tuple[Any, ...]]:
+        """Tag → values of the ``wanted`` ones in the directory at ``offset``.
+
+        Rationals are (numerator, denominator), texts one ``bytes``; of a tag that is there twice the first counts. Others are
+        only looked at: 65,535 entries may each claim the same 100,000 numbers, and reading them all would take gigabytes.
+        """
         found: dict[int, tuple[Any, ...]] = {}
         if not self.ok or offset < 8:
             return found
@@ -71,22 +78,26 @@ class Tiff:
                 self.beyond = True
                 break
             (tag, kind), (n,) = self._unpack("H", at, 2), self._unpack("I", at + 4)
-            values = self._values(kind, n, at + 8)
-            if values:
-                found.setdefault(tag, values)
+            place = self._where(kind, n, at + 8)
+            if place is not None and tag in wanted and tag not in found and (values := self._values(kind, n, place)):
+                found[tag] = values
         return found
 
-    def _values(self, kind: int, count: int, at: int) -> tuple[Any, ...]:
+    def _where(self, kind: int, count: int, at: int) -> int | None:
+        """Where the values of an entry lie whose own four bytes are at ``at``; ``None`` where there are none."""
         size = _SIZES.get(kind, 0) * count
         if not size or count > _MAX_VALUES:
-            return ()
+            return None
         if size > 4:
             (at,) = self._unpack("I", at) or (len(self._data),)
         if at + size > len(self._data):
             self.beyond = True
-            return ()
+            return None
+        return at
+
+    def _values(self, kind: int, count: int, at: int) -> tuple[Any, ...]:
         if kind in (2, 7, 129):
-            return (bytes(self._data[at : at + size]),)
+            return (bytes(self._data[at : at + _SIZES[kind] * count]),)
         if kind in (5, 10):
             flat = self._unpack("I" if kind == 5 else "i", at, 2 * count)
             return tuple(zip(flat[::2], flat[1::2], strict=True))
@@ -99,15 +110,15 @@ def read_exif(block: bytes, *, xmp: bytes = b"", gps: bool = False) -> Exif:
     Never raises; garbage gives the defaults. ``xmp`` is asked for the orientation where EXIF has none. Costs some 30 µs.
     """
     tiff = Tiff(block[6:] if block[:6] == b"Exif\0\0" else block)
-    main = tiff.directory(tiff.first())
-    more = tiff.directory(_int(main, EXIF_IFD))
+    main = tiff.directory(tiff.first(), _MAIN)
+    more = tiff.directory(_int(main, EXIF_IFD), _MORE)
     orientation = _int(main, ORIENTATION)
     if ORIENTATION not in main and (match := _XMP_ORIENTATION.search(xmp)):
         orientation = int(match[1])
     taken, date = _taken({**main, **more})
     texts = {"make": _text(main, MAKE), "model": _text(main, MODEL), "lens": _text(more, LENS), "date": date}
     fields: dict[str, Any] = {name: text for name, text in texts.items() if text}
-    if gps and (place := _place(tiff.directory(_int(main, GPS_IFD)))):
+    if gps and (place := _place(tiff.directory(_int(main, GPS_IFD), _GPS))):
         fields["gps"] = place
     return Exif(orientation if 1 <= orientation <= 8 else 1, taken, fields)
 

@@ -53,7 +53,7 @@ _HEIC_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"h
 _PNM: Final = re.compile(rb"P[1-6]\s*(?:#[^\n]*\n\s*)*\d+\s")
 _BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 
-_NEW_SUBFILE, _COMPRESSION, _SUB_IFDS, _DNG_VERSION = 0xFE, 0x103, 0x14A, 0xC612
+_NEW_SUBFILE, _WIDTH, _COMPRESSION, _SUB_IFDS, _DNG_VERSION = 0xFE, 0x100, 0x103, 0x14A, 0xC612
 _STRIPS: Final = ((0x111, 0x117), (0x144, 0x145))  # offsets and byte counts of strips, of tiles
 _RAW_COMPRESSIONS: Final = frozenset({32767, 32769, 32770, 34713, 65000, 65535})
 
@@ -89,10 +89,11 @@ def _is_raw(data: bytes) -> bool:
     if data[8:10] == b"CR":
         return True
     tiff = Tiff(data)
-    tags = tiff.directory(tiff.first())
+    tags = tiff.directory(tiff.first(), (_DNG_VERSION, _SUB_IFDS, _NEW_SUBFILE, _COMPRESSION))
+    subfile = tags.get(_NEW_SUBFILE, (0,))[0]
     return (
         _DNG_VERSION in tags
-        or bool(_SUB_IFDS in tags and int(tags.get(_NEW_SUBFILE, (0,))[0]) & 1)
+        or bool(_SUB_IFDS in tags and isinstance(subfile, int) and subfile & 1)
         or tags.get(_COMPRESSION, (0,))[0] in _RAW_COMPRESSIONS
     )
 
@@ -230,7 +231,7 @@ def _boxes_are_cut(data: bytes) -> bool:
 
 def _tiff_is_cut(data: bytes) -> bool:
     tiff = Tiff(data)
-    tags = tiff.directory(tiff.first())
+    tags = tiff.directory(tiff.first(), {_WIDTH, *(tag for pair in _STRIPS for tag in pair)})
     if not tags or tiff.beyond:
         return True
     for offsets, sizes in _STRIPS:

@@ -12,7 +12,7 @@ from typing import Any
 from mmsearch.errors import SourceError
 from mmsearch.sources.files import FilesBelow, item_id
 from mmsearch.sources.records import Problems, below_root, image_asset, text_asset
-from mmsearch.sources.values import plain
+from mmsearch.sources.values import plain, well_formed
 from mmsearch.texts import decode_loosely
 from mmsearch.types import Asset, Failure, Json
 
@@ -109,7 +109,7 @@ def _load(path: str) -> dict[str, Any]:
 
 
 def _meta(entry: dict[str, Any]) -> dict[str, Json]:
-    meta = {str(key): plain(value) for key, value in entry.items() if key not in _NOT_META}
+    meta = {well_formed(str(key)): plain(value) for key, value in entry.items() if key not in _NOT_META}
     return {**meta, **({"coco_id": plain(entry["id"])} if "id" in entry else {})}
 
 

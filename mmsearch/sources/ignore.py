@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -25,9 +26,16 @@ Layer = _Layer | None
 def compile_patterns(patterns: Iterable[str], what: str) -> GitIgnoreSpec:
     """Patterns of the caller. Raises :class:`UsageError` that quotes a broken one."""
     try:
-        return GitIgnoreSpec.from_lines(patterns)
+        return _compiled(patterns)
     except ValueError as error:
         raise UsageError(f"{what}: {error}", hint="patterns are written as in a .gitignore file") from error
+
+
+def _compiled(patterns: Iterable[str]) -> GitIgnoreSpec:
+    try:
+        return GitIgnoreSpec.from_lines(patterns)
+    except re.error as error:  # pathspec lets it through for a range such as [z-a]
+        raise ValueError(f"not a pattern: {error}") from error
 
 
 def layer_of(text: str, folder: str, above: Layer) -> Layer:
@@ -35,7 +43,7 @@ def layer_of(text: str, folder: str, above: Layer) -> Layer:
 
     Raises :class:`ValueError` for a line that is no pattern.
     """
-    return _Layer(len(folder) + 1 if folder else 0, GitIgnoreSpec.from_lines(text.splitlines()), above)
+    return _Layer(len(folder) + 1 if folder else 0, _compiled(text.splitlines()), above)
 
 
 def is_ignored(path: str, layers: Layer) -> bool:

@@ -19,10 +19,14 @@ __all__ = ["Manifest"]
 
 _DEFAULTS = {
     "image": ("image", "image_path", "path", "file", "filename", "file_name", "img", "images", "image_paths"),
-    "text": ("text", "caption", "captions", "texts", "title", "description"),
+    "text": ("text", "caption", "captions", "texts"),
     "id": ("id", "sku"),
     "group": ("group",),
 }
+
+
+_PARTS = ("title", "description")
+"""Columns that are texts of their own beside the captions: a product is found by its title and by its description."""
 
 
 class _Roles(NamedTuple):
@@ -42,8 +46,9 @@ class Manifest(FilesBelow):
         says. Parquet needs the extra ``mmsearch[parquet]``.
     ``image``, ``text``
         The columns of image paths (relative to the file's folder) and texts; by default the first that is there of
-        ``image image_path path file filename file_name img images image_paths`` and of
-        ``text caption captions texts title description``. A cell may hold several, as a list (in a CSV a JSON list).
+        ``image image_path path file filename file_name img images image_paths``, and the first of
+        ``text caption captions texts`` with ``title`` and ``description``. A cell may hold several, as a list (in a CSV a
+        JSON list).
     ``id``, ``group``
         The columns of the id (by default ``id`` or ``sku``) and the group (``group``).
     ``root``
@@ -53,9 +58,10 @@ class Manifest(FilesBelow):
     one (``007`` and ``1e5`` stay text), empty ones nothing.
 
     A row without an id is called after its first image's path, or by a hash of its text. Its image has the row's id, several
-    are ``id#0``, ``id#1``; texts of a row with images are ``id#caption-0`` …, without images the text has the row's id or
-    they are ``id#0`` …. Items of one row share a group: the group column, else the row's id. Rows without ids that name
-    the same image again (one caption in each) add captions to it.
+    are ``id#photo-1``, ``id#photo-2``; captions of a row with images are ``id#caption-0`` …, without images the text has the
+    row's id or they are ``id#0`` …. Texts of other columns are named by these: ``id#title``, ``id#description``, several of one
+    cell ``id#title-1`` …; a title is in the meta of all the row's items as well. Items of one row share a group: the group
+    column, else the row's id. Rows without ids that name the same image again (one caption in each) add captions to it.
 
     ``problems`` holds broken lines, names used twice and images outside ``root``, each as ``file:line``; the scan goes on.
     ``complete`` is false after a broken line, since nothing says whose it was, and when no row could be used.
@@ -102,10 +108,10 @@ class Manifest(FilesBelow):
             columns = columns_of(self.path, self.format)
             roles = None if columns is None else self._roles(columns)
             if roles is not None and not (roles.image or roles.text):
-                known = ", ".join(columns or ())
+                known = _listed(columns or ())
                 raise SourceError(
                     f"{self.path}: no column is known to hold images or texts",
-                    hint=f"name it, as in Manifest(path, text=…); columns: {known[:200]}",
+                    hint=f"name it, as in Manifest(path, text=…); columns: {known}",
                 )
             reading = _Reading(self, problems)
             for row in rows(self.path, self.format):
@@ -124,7 +130,7 @@ class Manifest(FilesBelow):
         if self.format != "jsonl":
             for name in (*given.image, *given.text, given.id, given.group):
                 if name is not None and name not in columns:
-                    raise SourceError(f"{self.path} has no column {name!r}", hint=f"columns: {', '.join(columns)[:200]}")
+                    raise SourceError(f"{self.path} has no column {name!r}", hint=f"columns: {_listed(columns)}")
         lower = {column.lower(): column for column in reversed(columns)}
         taken = {*given.image, *given.text, given.id, given.group}
 
@@ -132,12 +138,17 @@ class Manifest(FilesBelow):
             names = (lower.get(name) for name in _DEFAULTS[role])
             return next((name for name in names if name is not None and name not in taken), None)
 
+        parts = [lower[name] for name in _PARTS if name in lower and lower[name] not in taken]
         return _Roles(
             given.image or _several(default("image")),
-            given.text or _several(default("text")),
+            given.text or (*_several(default("text")), *parts),
             given.id or default("id"),
             given.group or default("group"),
         )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(" ".join(column.split()) for column in columns)[:200]  # a quoted cell may hold line breaks
 
 
 def _several(columns: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -176,8 +187,11 @@ class _Reading:
 
     def _assets(self, values: Mapping[str, Any], roles: _Roles, where: str) -> list[Asset]:
         images = self._images([name for column in roles.image for name in self._cell(values, column)], where)
-        texts = [as_text(text) for column in roles.text for text in self._cell(values, column)]
-        texts = list(dict.fromkeys(map(well_formed, texts)))
+        column_of: dict[str, str] = {}
+        for column in roles.text:
+            for text in self._cell(values, column):
+                column_of.setdefault(well_formed(as_text(text)), column)
+        texts = list(column_of)
         if not images and not texts:
             self._problems.note(where, "no_content", "neither an image nor a text in this row")
             return []
@@ -188,18 +202,32 @@ class _Reading:
             return []
         group = self._scalar(values, roles.group) or (base if images or len(texts) > 1 else None)
         meta = self._meta(values, roles)
-        ids = [base] if len(images) == 1 else [f"{base}#{n}" for n in range(len(images))]
+        ids = [base] if len(images) == 1 else [f"{base}#photo-{n}" for n in range(1, len(images) + 1)]
         out = [] if again else [self._image(id, name, group, meta) for id, name in zip(ids, images, strict=True)]
-        if images:
-            first = self._captions[hash(base)] if own is None else 0
-            names = [f"{base}#caption-{first + n}" for n in range(len(texts))]
-            if own is None:
-                self._captions[hash(base)] += len(texts)
-        else:
-            names = [base] if len(texts) == 1 else [f"{base}#{n}" for n in range(len(texts))]
+        names = self._names(base, column_of, bool(images), own is None)
         path = self._manifest.name
         out += [text_asset(id, text, path, group, meta) for id, text in zip(names, texts, strict=True)]
         return [asset for asset in out if asset.id == base or self._is_new(asset.id, where)]
+
+    def _names(self, base: str, column_of: Mapping[str, str], has_images: bool, may_come_again: bool) -> list[str]:
+        """The ids of a row's texts, in their order."""
+        columns = [column.lower() for column in column_of.values()]
+        captions = sum(column in _DEFAULTS["text"] for column in columns)
+        if not has_images and len(columns) == 1:
+            return [base]
+        at = self._captions[hash(base)] if has_images and may_come_again else 0
+        if has_images and may_come_again:
+            self._captions[hash(base)] += captions
+        nth: Counter[str] = Counter()
+        names = []
+        for column in columns:
+            nth[column] += 1
+            if column in _DEFAULTS["text"]:
+                names.append(f"{base}#caption-{at}" if has_images else f"{base}#{at}")
+                at += 1
+            else:
+                names.append(f"{base}#{column}" if columns.count(column) == 1 else f"{base}#{column}-{nth[column]}")
+        return names
 
     def _image(self, id: str, name: str, group: str | None, meta: Mapping[str, Json]) -> Asset:
         return image_asset(id, self._manifest.root, name, group, meta)
@@ -244,7 +272,7 @@ class _Reading:
         return well_formed(as_text(str(value))).strip() or None
 
     def _meta(self, values: Mapping[str, Any], roles: _Roles) -> dict[str, Json]:
-        used = {*roles.image, *roles.text, roles.id, roles.group}
+        used = {*roles.image, *roles.text, roles.id, roles.group} - ({"title"} if roles.image or len(roles.text) > 1 else set())
         if self._is_csv:
             return {name: guess(cell) for name, cell in values.items() if name not in used}
-        return {name: plain(value) for name, value in values.items() if name not in used and value is not None}
+        return {well_formed(name): plain(value) for name, value in values.items() if name not in used and value is not None}

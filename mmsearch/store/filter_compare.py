@@ -30,6 +30,8 @@ class Field(NamedTuple):
 MIRRORED = {operator.lt: operator.gt, operator.gt: operator.lt, operator.le: operator.ge, operator.ge: operator.le}
 _TYPES = {"number": ("integer", "real"), "text": ("text",), "bool": ("true", "false"), "other": ("array", "object")}
 _NS = 1_000_000_000
+MAX_PATTERN = 50_000
+"""Bytes of a pattern behind ``like``: SQLite's own limit."""
 
 
 def _constant(value: bool) -> Condition:
@@ -172,6 +174,8 @@ def is_in(field: Field, values: Sequence[Value]) -> Condition:
 def like(field: Field, value: Value) -> Condition:
     if value.kind != "text":
         refuse(f"'like' needs a text, and {value.spelt[:40]} is none", "as in  brand like 'ac%'")
+    if len(value.value.encode("utf-8", "surrogatepass")) > MAX_PATTERN:
+        refuse(f"a pattern of {len(value.value):,} characters is too long", f"{MAX_PATTERN:,} bytes are the most")
     pattern = literal(_bound(value))
     if field.kind == "meta":
         hit = field.sql.like(pattern)

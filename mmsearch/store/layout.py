@@ -8,6 +8,7 @@
     vectors/00000001.ids    little-endian int64 vids, compacted segments only
     indexes/                derived, disposable
     thumbnails/             derived, disposable
+    SEALED                  while nobody may write, see sealing.py
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from mmsearch.errors import StorageError
 
 ROW_DTYPE = "<f2"
 IDS_DTYPE = "<i8"
+_ALONE = os.O_CLOEXEC | os.O_NOFOLLOW
+"""A link in place of a file, in a collection from somebody else, would have us write over what it leads to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,11 @@ class Layout:
     @property
     def wal(self) -> Path:
         return self.folder / "catalog.db-wal"
+
+    @property
+    def seal(self) -> Path:
+        """There while nobody may write."""
+        return self.folder / "SEALED"
 
     @property
     def vectors(self) -> Path:
@@ -83,7 +91,7 @@ class Calls:
 
     def create(self, path: Path) -> int:
         """A new empty file, open for reading and writing; what had the name before loses its content."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _ALONE, 0o666)
 
     def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
         return os.pwrite(fd, data, offset)
@@ -151,7 +159,7 @@ class Disk:
         """A file for reading and writing, its content left as it is."""
         self.check()
         try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if or_create else 0), 0o666)
+            return os.open(path, os.O_RDWR | (os.O_CREAT if or_create else 0) | _ALONE, 0o666)
         except OSError as error:
             raise _storage_error("open", path, error) from error
 
@@ -234,6 +242,7 @@ def _storage_error(verb: str, path: Path, error: OSError) -> StorageError:
         errno.EDQUOT: "your quota is used up: free some space and run again; what was indexed before is intact",
         errno.EROFS: "the file system is read-only: searching works, indexing needs a writable place",
         errno.EACCES: "no permission: searching works, indexing needs a folder that you may write",
+        errno.ELOOP: "it is a link where a file must be: mmsearch writes to no file outside the collection",
         errno.EPERM: "no permission: searching works, indexing needs a folder that you may write",
     }.get(error.errno or 0)
     raised = StorageError(f"cannot {verb} {path}: {error.strerror or error}", hint=hint)

@@ -78,7 +78,7 @@ def applied(connection: AnyConnection) -> set[str]:
 
 def pending(connection: AnyConnection, migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
     """The steps still to take, in order. Raises :class:`FormatTooNew` if the catalogue took one that is not known here."""
-    done = applied(connection)
+    done = set(map(str, applied(connection)))
     unknown = sorted(done - {step.name for step in migrations})
     if unknown:
         raise FormatTooNew(

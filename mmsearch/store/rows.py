@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mmsearch.errors import UsageError
+from mmsearch.store.sqlite import ROW_ERRORS, unreadable
 from mmsearch.store.strings import pack, pack_or_none, unpack, unpack_or_none
 from mmsearch.types import Draft, Failure, Json, Kind, Record
 
@@ -39,10 +40,12 @@ def dump_meta(meta: Mapping[str, Json], id: str) -> str:
 
 
 def load_meta(text: str) -> dict[str, Json]:
-    """The ``meta`` column as a new dict."""
+    """The ``meta`` column as a new dict. Raises ``ValueError`` for a damaged one."""
     if text == "{}":
         return {}
     loaded: dict[str, Json] = json.loads(text)
+    if not isinstance(loaded, dict):
+        raise ValueError("the meta is no object")
     return loaded
 
 
@@ -67,7 +70,14 @@ def item_row(vid: int, draft: Draft) -> Row:
 
 
 def record(row: Row) -> Record:
-    """A row selected as ``ITEM_COLUMNS``."""
+    """A row selected as ``ITEM_COLUMNS``. Raises :class:`CollectionCorrupt` for a damaged one."""
+    try:
+        return _record(row)
+    except ROW_ERRORS as error:
+        raise unreadable(f"item {row[0]}", error) from error
+
+
+def _record(row: Row) -> Record:
     vid, id, kind, root, path, size, mtime_ns, digest, group, width, height, taken, text, meta = row
     return Record(
         vid=vid,
@@ -101,9 +111,12 @@ def failure_row(failure: Failure) -> Row:
 
 
 def failure(row: Row) -> Failure:
-    """A whole row of ``failure``."""
+    """A whole row of ``failure``. Raises :class:`CollectionCorrupt` for a damaged one."""
     root, path, reason, detail, size, mtime_ns, tries = row
-    return Failure(unpack(root), os.fsdecode(path), reason, unpack(detail), size, mtime_ns, tries)
+    try:
+        return Failure(unpack(root), os.fsdecode(path), reason, unpack(detail), size, mtime_ns, tries)
+    except ROW_ERRORS as error:
+        raise unreadable("a failure", error) from error
 
 
 def json_list(values: Iterable[int]) -> str:

@@ -7,17 +7,22 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mmsearch.store import rows, words
+from mmsearch.store import columns, rows, words
 from mmsearch.store.changes import IndexInfo
-from mmsearch.store.layout import Layout
+from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.rows import FS_ENCODING, FS_ERRORS, ITEM_COLUMNS, json_list, load_meta, marks
+from mmsearch.store.sqlite import ROW_ERRORS, unreadable
 from mmsearch.store.strings import pack, unpack
-from mmsearch.store.vectors import RowReader, Rows, SegmentInfo, read_indexes
+from mmsearch.store.vectors import RowReader, Rows, SegmentInfo, damaged, read_batches, read_indexes
 from mmsearch.types import Failure, Json, Kind, Record, Vectors, Vids, VidSet
+
+if TYPE_CHECKING:
+    from mmsearch.store.copying import CopyReport
 
 T = TypeVar("T")
 _SAMPLE = 500  # rows from either end of the catalogue that fields() looks at
@@ -149,7 +154,7 @@ class Snapshot:
             part = values[start : start + _CHUNK]
             yield from self._raw.execute(
                 f"SELECT {ITEM_COLUMNS} FROM item WHERE {condition} ({marks(part)}) ORDER BY vid", (*first, *part)
-            )
+            ).fetchall()  # a cursor left open, where a row is damaged, would be closed after its connection
 
     def stats(self, root: str, below: str = "") -> Iterator[tuple[str, str, int, int, int]]:
         """``(path, id, size, mtime_ns, vid)`` of the live items that come from files of a root, in no order.
@@ -164,7 +169,12 @@ class Snapshot:
             values += (folder, folder + b"/", folder + b"0")  # "0" comes next after "/"
         cursor = self._raw.execute(query, values)
         for path, id, size, mtime_ns, vid in cursor:
-            yield path.decode(FS_ENCODING, FS_ERRORS), id if id.__class__ is str else unpack(id), size, mtime_ns, vid
+            try:
+                name = path.decode(FS_ENCODING, FS_ERRORS)
+                one = id if id.__class__ is str else unpack(id)
+            except ROW_ERRORS as error:
+                raise unreadable(f"item {vid}", error) from error
+            yield name, one, size, mtime_ns, vid
 
     def fields(self) -> dict[str, str]:
         """Names that a filter can use, with their types: ``number``, ``text``, ``bool`` or ``time``.
@@ -177,10 +187,25 @@ class Snapshot:
         found: dict[str, str] = {}
         for order in ("ASC", "DESC"):
             for (meta,) in self._raw.execute(f"SELECT meta FROM item ORDER BY vid {order} LIMIT {_SAMPLE}"):
-                _collect(load_meta(meta), "", found)
+                try:
+                    _collect(load_meta(meta), "", found)
+                except ROW_ERRORS as error:
+                    raise unreadable("an item's meta", error) from error
         for name in ("id", "kind", "group", "root", "path", "text"):
             found[name] = "text"
         return found | dict.fromkeys(("size", "width", "height"), "number") | {"mtime": "time", "taken": "time"}
+
+    def members(self, groups: Sequence[str]) -> Iterator[tuple[int, str, Kind, str]]:
+        """``(vid, id, kind, group)`` of the live items of these groups; see :func:`mmsearch.store.columns.members`."""
+        return columns.members(self._raw, groups)
+
+    def column(self, field: str) -> Iterator[tuple[Json, Vids]]:
+        """Each value of a field with the vids that have it; see :func:`mmsearch.store.columns.values`."""
+        return columns.values(self._raw, field)
+
+    def memo(self, key: str, compute: Callable[[], T]) -> T:
+        """What ``compute`` gives, remembered for as long as the collection stays as it is."""
+        return self._memo.get(self.generation, key, compute)
 
     def search_text(self, query: str, k: int, within: VidSet | None = None) -> list[tuple[int, float]]:
         """The ``k`` best items by words as ``(vid, BM25 score)``, best first; see :func:`mmsearch.store.words.search`."""
@@ -194,6 +219,14 @@ class Snapshot:
         Raises :class:`ItemNotFound`, or :class:`CollectionCorrupt` if the file is gone. 0.1 ms for 100 rows.
         """
         return self._reader.fetch(vids)
+
+    def fetch_stored(self, vids: Vids) -> Rows:
+        """:meth:`fetch` as the rows are stored, float16."""
+        return self._reader.gather(vids)
+
+    def gather(self, vids: Vids) -> Rows:
+        """:meth:`fetch` as it is stored, ``(n, dim)`` float16."""
+        return self._reader.gather(vids)
 
     def blocks(self, rows: int = 65536) -> Iterator[tuple[Vids, Rows]]:
         """Every stored row as ``(vids, (n, dim) float16)``, dead ones too: mask with :meth:`live`. Nothing is copied."""
@@ -217,16 +250,47 @@ class Snapshot:
     def roots(self) -> dict[str, str]:
         """The absolute path of each named root."""
         found = self._raw.execute("SELECT name, path FROM root ORDER BY name")
-        return {unpack(name): os.fsdecode(path) for name, path in found}
+        try:
+            return {unpack(name): os.fsdecode(path) for name, path in found}
+        except ROW_ERRORS as error:
+            raise unreadable("a root", error) from error
 
     def meta(self, key: str) -> str | None:
         """A value that :meth:`Writer.set_meta` has put, or ``None``."""
         found = self._raw.execute("SELECT value FROM meta WHERE key = ?", (f"user:{key}",)).fetchone()
-        return None if found is None else json.loads(found[0])
+        try:
+            return None if found is None else json.loads(found[0])
+        except ROW_ERRORS as error:
+            raise unreadable(f"the value {key!r}", error) from error
+
+    def kept(self) -> dict[str, str]:
+        """All that :meth:`Writer.set_meta` has put, by key."""
+        found = self._raw.execute("SELECT key, value FROM meta WHERE key LIKE 'user:%' ORDER BY key")
+        try:
+            return {key.removeprefix("user:"): json.loads(value) for key, value in found}
+        except ROW_ERRORS as error:
+            raise unreadable("a stored value", error) from error
+
+    def damaged_rows(self) -> list[SegmentInfo]:
+        """The segments of which some rows do not have their checksum. Reads all rows once, at 1 to 5 GB/s."""
+        mapped = map(self._reader.mapped, range(len(self._segments)))
+        return [one.info for one in mapped if damaged(one.rows, read_batches(self._raw, one.info.id))]
+
+    def copy_to(self, folder: Path, *, link: bool = False, disk: Disk | None = None) -> CopyReport:
+        """Copies this state to a new folder, where it is a collection; see :func:`mmsearch.store.copying.copy`."""
+        from mmsearch.store.copying import copy
+
+        return copy(self._raw, self._layout, self._segments, self._reader, folder, disk=disk or Disk(), link=link)
 
     def indexes(self) -> list[IndexInfo]:
-        """The derived indexes that the catalogue knows of. Check size and CRC before reading one."""
+        """The derived indexes that the catalogue knows of."""
         return read_indexes(self._raw)
+
+    def index_file(self, info: IndexInfo) -> Path:
+        """Where an index lies, after its checksum has been compared (1 GB/s). Raises :class:`CollectionCorrupt`."""
+        from mmsearch.store.indexfiles import checked
+
+        return checked(self._layout, info)
 
     def size_on_disk(self) -> int:
         """Bytes of all files of the collection. One directory walk."""

@@ -40,8 +40,14 @@ def connect(path: Path, parameters: str, pragmas: tuple[tuple[str, str], ...]) -
     uri = f"file:{quote(os.fsencode(path.absolute()))}?{parameters}"
     # isolation_level=None: no transaction begins by itself
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    for name, value in pragmas:
-        connection.execute(f"PRAGMA {name} = {value}")
+    try:
+        for name, value in pragmas:
+            connection.execute(f"PRAGMA {name} = {value}")
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, UnicodeDecodeError):  # of SQLite's own message about a damaged schema, which quotes it
+            raise sqlite3.DatabaseError("the schema cannot be read") from error
+        raise
     return connection
 
 
@@ -114,10 +120,37 @@ def translated(layout: Layout, disk: Disk | None = None) -> Iterator[None]:
         raise _ours(cause, layout, disk) or error from error
 
 
+ROW_ERRORS = (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What Python raises over a row that holds what was never written."""
+
+
+_OF_DAMAGE = (
+    "no such column", "no such table", "no such module", "malformed", "parse error in tokenize", "error in tokenizer",
+)  # fmt: skip
+"""How SQLite begins to say that a table is not as it was made, without calling the file damaged."""
+
+
+def unreadable(what: str, error: Exception) -> CollectionCorrupt:
+    """The error for a damaged row; ``error`` is one of :data:`ROW_ERRORS`. SQLite's pages have no checksums."""
+    said = " ".join(str(error).split())[:100]
+    return CollectionCorrupt(
+        f"the catalogue is damaged: {what} cannot be read ({type(error).__name__}: {said})",
+        hint="mmsearch verify says what is; restore a backup",
+    )
+
+
+def _is_of_damage(error: sqlite3.Error, name: str, said: str) -> bool:
+    """Whether only a damaged file explains an error that SQLite, or Python's module, does not call damage."""
+    if not name:  # the module's own: a text that is not UTF-8, a schema that is none
+        return not isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
+    return name == "SQLITE_ERROR" and said.startswith(_OF_DAMAGE)
+
+
 def _ours(error: sqlite3.Error, layout: Layout, disk: Disk | None) -> Exception | None:
     name = str(getattr(error, "sqlite_errorname", ""))
-    what = f"{layout.catalog}: {error}"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    said = " ".join(str(error).split())[:200]  # it may quote a damaged row
+    what = f"{layout.catalog}: {said}"
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or _is_of_damage(error, name, said):
         return CollectionCorrupt(f"the catalogue is damaged: {what}", hint="mmsearch verify says what is; restore a backup")
     if name == "SQLITE_FULL":
         return StorageError(f"no space left on device: {what}", hint="free some space and run again; nothing is lost")

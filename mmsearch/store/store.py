@@ -15,6 +15,7 @@ from mmsearch.errors import (
     CollectionCorrupt,
     CollectionExists,
     CollectionNotFound,
+    LockedError,
     MMSearchError,
     StorageError,
     UsageError,
@@ -25,8 +26,9 @@ from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.media import writable
 from mmsearch.store.migrations import FORMAT_VERSION, applied, migrate, pending
+from mmsearch.store.sealing import refuse_sealed, seal
 from mmsearch.store.snapshot import Memo, Snapshot
-from mmsearch.store.sqlite import AnyConnection, raw, translated
+from mmsearch.store.sqlite import ROW_ERRORS, AnyConnection, raw, translated, unreadable
 from mmsearch.store.vectors import Mapped, RowReader, SegmentCache, SegmentInfo, read_segments
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Store:
         self._cache = SegmentCache(self._layout, info.dim)
         self._memo = Memo()
         self._writing = threading.Lock()
+        self._writer_thread: int | None = None
 
     # --- its life -------------------------------------------------------------------------------------------------
 
@@ -100,7 +103,7 @@ class Store:
         A few ms.
         """
         layout, disk = Layout(path), disk or Disk()
-        if not layout.catalog.is_file():
+        if not cls.exists(path):
             raise CollectionNotFound(f"there is no collection in {path}", hint="mmsearch index FOLDER makes one")
         catalog = Catalog(layout, disk)
         try:
@@ -117,7 +120,7 @@ class Store:
     @staticmethod
     def exists(path: Path) -> bool:
         """Whether there is a collection in this folder; it may still be one that cannot be opened."""
-        return Layout(path).catalog.is_file()
+        return os.path.isfile(Layout(path).catalog)  # Path raises for a name that is too long
 
     def close(self) -> None:
         """Lets go of connections and mappings."""
@@ -179,6 +182,7 @@ class Store:
         """
         from mmsearch.store.writer import Writer  # SQLAlchemy comes with it, which readers need not wait for
 
+        refuse_sealed(self._layout)
         with self._locked(wait):
             writer = Writer(self, self._layout, self._catalog, self._disk)
             try:
@@ -192,15 +196,32 @@ class Store:
     def _locked(self, wait: float) -> Iterator[None]:
         self._disk.check()
         self._catalog.refuse_network()
-        if not self._writing.acquire(blocking=False):
+        if self._writer_thread == threading.get_ident():
             raise UsageError("this store has a writer already: a writer cannot be opened inside another")
+        if not self._writing.acquire(timeout=max(wait, 0.0)):
+            hint = "wait until it has finished; searching works meanwhile"
+            raise LockedError(f"{self.path} is being written by another thread", pid=os.getpid(), hint=hint)
         lock = WriterLock(self._layout.lock, self._disk)
         try:
+            self._writer_thread = threading.get_ident()
             lock.acquire(wait)
             yield
         finally:
             lock.release()
+            self._writer_thread = None
             self._writing.release()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the collection is for reading only."""
+        return self._layout.seal.exists()
+
+    def seal(self) -> None:
+        """Makes the collection ready for read-only media; see :mod:`mmsearch.store.sealing`. Compact it first."""
+        with self._locked(0.0):
+            self._catalog.checkpoint()
+            self._catalog.close()
+            seal(self._layout, self._disk)
 
     # --- health ---------------------------------------------------------------------------------------------------
 
@@ -225,6 +246,7 @@ class Store:
         """Mends what can be mended; see :func:`mmsearch.store.repair.repair`. Takes the lock."""
         from mmsearch.store.repair import repair
 
+        refuse_sealed(self._layout)
         with self._locked(0.0):
             findings = repair(self._layout, self._catalog, self._disk, self.info.dim)
             self._catalog.checkpoint()
@@ -261,6 +283,7 @@ def _make_catalog(layout: Layout, disk: Disk, dim: int, model: str, fingerprint:
 
 
 def _migrate(layout: Layout, catalog: Catalog, disk: Disk) -> None:
+    refuse_sealed(layout)
     if not writable(layout.folder):
         with catalog.reading() as connection:
             version = len(applied(connection))
@@ -280,6 +303,8 @@ def _migrate(layout: Layout, catalog: Catalog, disk: Disk) -> None:
 def _read_info(connection: AnyConnection, layout: Layout) -> StoreInfo:
     values = dict(raw(connection).execute("SELECT key, value FROM meta"))
     try:
+        if int(values["dim"]) < 1 or values["dtype"] != _DTYPE:
+            raise ValueError(f"rows of {values['dim']} numbers as {values['dtype']}")
         return StoreInfo(
             format_version=int(values["format_version"]),
             dim=int(values["dim"]),
@@ -289,10 +314,14 @@ def _read_info(connection: AnyConnection, layout: Layout) -> StoreInfo:
             created=values["created"],
             mmsearch_version=values["mmsearch_version"],
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise CollectionCorrupt(f"{layout.catalog} does not say what it holds: {error}", hint="restore a backup") from None
 
 
 def _read_state(connection: AnyConnection) -> tuple[int, list[SegmentInfo]]:
     found = raw(connection).execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-    return int(found[0]) if found else 0, read_segments(connection)
+    try:
+        generation = int(found[0]) if found else 0
+    except ROW_ERRORS as error:
+        raise unreadable("its generation", error) from error
+    return generation, read_segments(connection)

@@ -43,6 +43,10 @@ class SegmentInfo:
     def from_row(cls, row: Iterable[Any]) -> SegmentInfo:
         """From a whole row of ``segment``."""
         id, base_vid, nrows, has_ids, sealed, ids_crc32 = row
+        if not all(isinstance(value, int) and 0 <= value < 2**62 for value in (id, base_vid, nrows, has_ids, sealed)):
+            raise CollectionCorrupt(
+                f"the catalogue is damaged: segment {id!r} has {nrows!r} rows from vid {base_vid!r}", hint="restore a backup"
+            )
         return cls(id, base_vid, nrows, bool(has_ids), bool(sealed), ids_crc32)
 
 
@@ -55,7 +59,10 @@ def read_segments(connection: AnyConnection) -> list[SegmentInfo]:
 def read_batches(connection: AnyConnection, segment: int) -> list[tuple[int, int, int]]:
     """``(start, n, crc32)`` of a segment, in order."""
     wanted = "SELECT start, n, crc32 FROM batch WHERE segment = ? ORDER BY start"
-    return raw(connection).execute(wanted, (segment,)).fetchall()
+    found = raw(connection).execute(wanted, (segment,)).fetchall()
+    if not all(isinstance(value, int) for row in found for value in row):
+        raise CollectionCorrupt(f"the catalogue is damaged: checksums of segment {segment}", hint="restore a backup")
+    return found
 
 
 def read_indexes(connection: AnyConnection) -> list[IndexInfo]:
@@ -184,16 +191,23 @@ class RowReader:
 
         0.1 ms for 100 rows in memory, plus one page fault for each that is not.
         """
+        if len(self._segments) == 1:
+            return self._of_one(self.mapped(0), vids)
         out = np.empty((len(vids), self.dim), dtype=ROW_DTYPE)
         where = np.searchsorted(self._bases, vids, side="right") - 1
         for at in np.unique(where).tolist():
             chosen = np.flatnonzero(where == at)
             wanted = vids[chosen]
-            found = self._mapped(at).find(wanted) if at >= 0 else np.full(len(wanted), -1)
-            if found.min() < 0:
-                raise ItemNotFound(f"no vector is stored for vid {int(wanted[found < 0][0])}")
-            out[chosen] = self._mapped(at).rows[found]
+            if at < 0:
+                raise ItemNotFound(f"no vector is stored for vid {int(wanted[0])}")
+            out[chosen] = self._of_one(self.mapped(at), wanted)
         return out
+
+    def _of_one(self, segment: Mapped, vids: Vids) -> Rows:
+        found = segment.find(vids)
+        if found.min(initial=0) < 0:
+            raise ItemNotFound(f"no vector is stored for vid {int(vids[found < 0][0])}")
+        return segment.rows[found]
 
     def fetch(self, vids: Sequence[int] | Vids) -> Vectors:
         """:meth:`gather` as float32."""
@@ -202,12 +216,13 @@ class RowReader:
     def blocks(self, rows: int) -> Iterator[tuple[Vids, Rows]]:
         """All stored rows, dead ones too, in order of vid: views of the mapping, nothing is copied."""
         for at in range(len(self._segments)):
-            segment = self._mapped(at)
+            segment = self.mapped(at)
             for start in range(0, segment.info.nrows, rows):
                 stop = min(start + rows, segment.info.nrows)
                 yield segment.vids(start, stop), segment.rows[start:stop]
 
-    def _mapped(self, at: int) -> Mapped:
+    def mapped(self, at: int) -> Mapped:
+        """The segment at a position. Raises what kept it from being mapped."""
         segment = self._segments[at]
         if isinstance(segment, MMSearchError):
             raise segment

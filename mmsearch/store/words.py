@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.store.rows import json_list
+from mmsearch.store.sqlite import ROW_ERRORS, unreadable
 from mmsearch.types import VidSet
 
 CREATE_WORDS = (
@@ -30,7 +31,17 @@ _TOKEN = re.compile(r"\w+")
 
 
 def words(vid: int, id: str | bytes, path: bytes | None, text: str | bytes | None, meta: str) -> tuple[Any, ...]:
-    """The indexed row of an item's stored columns: its text; its path's words, or its id's; all strings of its meta."""
+    """The indexed row of an item's stored columns: its text; its path's words, or its id's; all strings of its meta.
+
+    Raises :class:`CollectionCorrupt` for a damaged row.
+    """
+    try:
+        return _words(vid, id, path, text, meta)
+    except ROW_ERRORS as error:
+        raise unreadable(f"item {vid}", error) from error
+
+
+def _words(vid: int, id: str | bytes, path: bytes | None, text: str | bytes | None, meta: str) -> tuple[Any, ...]:
     if path is None:
         name = _plain(id)
     else:

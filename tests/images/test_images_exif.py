@@ -181,4 +181,4 @@ def test_pillow_writes_what_we_read() -> None:
 def test_a_reader_of_nothing_has_nothing() -> None:
     tiff = Tiff(b"")
     assert tiff.first() == 0
-    assert tiff.directory(8) == {}
+    assert tiff.directory(8, range(65536)) == {}

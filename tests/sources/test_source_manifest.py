@@ -57,11 +57,11 @@ class TestConformance(SourceConformance):
     def expected(self) -> dict[str, tuple[Kind, bytes]]:
         return {
             "A": (IMAGE, b"img/a.jpg"),
-            "A#caption-0": (TEXT, b"Red dress"),
+            "A#title": (TEXT, b"Red dress"),
             "B": (IMAGE, b"img/b.jpg"),
             "C": (TEXT, b"just words"),
             "c.jpg": (IMAGE, b"c.jpg"),
-            "c.jpg#caption-0": (TEXT, b"see"),
+            "c.jpg#title": (TEXT, b"see"),
         }
 
 
@@ -79,8 +79,8 @@ class TestConformanceOfParquet(SourceConformance):
     @pytest.fixture
     def expected(self) -> dict[str, tuple[Kind, bytes]]:
         return {
-            "1#0": (IMAGE, b"a.jpg"),
-            "1#1": (IMAGE, b"b.jpg"),
+            "1#photo-1": (IMAGE, b"a.jpg"),
+            "1#photo-2": (IMAGE, b"b.jpg"),
             "1#caption-0": (TEXT, b"x"),
             "1#caption-1": (TEXT, b"y"),
             "2": (TEXT, b"z"),
@@ -89,11 +89,11 @@ class TestConformanceOfParquet(SourceConformance):
 
 def test_rows_become_items(tmp_path: Path) -> None:
     source = csv(tmp_path, 'sku,image,title,price,in stock,size\nA,a.jpg,"Red, ""dress""",40,true,\nB,,two,1.50,FALSE,007\n')
-    meta = {"price": 40, "in stock": True}
+    meta = {"title": 'Red, "dress"', "price": 40, "in stock": True}
     assert brief(source) == [
         ("A", IMAGE, "a.jpg", "A", None, meta),
-        ("A#caption-0", TEXT, "m.csv", "A", 'Red, "dress"', meta),
-        ("B", TEXT, "m.csv", None, "two", {"price": 1.5, "in stock": False, "size": "007"}),
+        ("A#title", TEXT, "m.csv", "A", 'Red, "dress"', meta),
+        ("B", TEXT, "m.csv", None, "two", {"title": "two", "price": 1.5, "in stock": False, "size": "007"}),
     ]
     assert source.complete
     assert source.problems == []
@@ -122,6 +122,20 @@ def test_one_caption_in_each_row(tmp_path: Path) -> None:
     assert problems(source) == [("captions.txt:6", "duplicate_id")]
 
 
+def test_a_product_has_photos_a_title_and_a_description(tmp_path: Path) -> None:
+    row = {"sku": "A", "images": ["a.jpg", "b.jpg"], "title": "Red shoe", "description": ["Light.", "Cool."], "price": 9}
+    meta = {"title": "Red shoe", "price": 9}
+    assert brief(jsonl(tmp_path, row, {"sku": "B", "image": "c.jpg", "title": "Same", "description": "Same"})) == [
+        ("A#photo-1", IMAGE, "a.jpg", "A", None, meta),
+        ("A#photo-2", IMAGE, "b.jpg", "A", None, meta),
+        ("A#title", TEXT, "m.jsonl", "A", "Red shoe", meta),
+        ("A#description-1", TEXT, "m.jsonl", "A", "Light.", meta),
+        ("A#description-2", TEXT, "m.jsonl", "A", "Cool.", meta),
+        ("B", IMAGE, "c.jpg", "B", None, {"title": "Same"}),
+        ("B#title", TEXT, "m.jsonl", "B", "Same", {"title": "Same"}),
+    ]
+
+
 def test_several_in_one_row(tmp_path: Path) -> None:
     source = jsonl(
         tmp_path,
@@ -130,8 +144,8 @@ def test_several_in_one_row(tmp_path: Path) -> None:
         {"id": 7, "text": "five"},
     )
     assert [(a.id, a.kind, a.group, a.text or a.path) for a in source.scan()] == [
-        ("A#0", IMAGE, "g", "a.jpg"),
-        ("A#1", IMAGE, "g", "b.jpg"),
+        ("A#photo-1", IMAGE, "g", "a.jpg"),
+        ("A#photo-2", IMAGE, "g", "b.jpg"),
         ("A#caption-0", TEXT, "g", "one"),
         ("A#caption-1", TEXT, "g", "two"),
         ("B#0", TEXT, "B", "three"),
@@ -189,8 +203,8 @@ def test_columns_by_default_and_by_name(tmp_path: Path) -> None:
     source = csv(tmp_path, text, image="Filename", text=["alt", "Caption"], id="Caption", group="SKU")
     assert brief(source) == [
         ("one", IMAGE, "a.jpg", "A", None, {"group": "g"}),
-        ("one#caption-0", TEXT, "m.csv", "A", "two", {"group": "g"}),
-        ("one#caption-1", TEXT, "m.csv", "A", "one", {"group": "g"}),
+        ("one#alt", TEXT, "m.csv", "A", "two", {"group": "g"}),
+        ("one#caption-0", TEXT, "m.csv", "A", "one", {"group": "g"}),
     ]
 
 

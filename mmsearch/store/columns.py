@@ -1,0 +1,75 @@
+"""One field of all items at once, by the raw cursor: what facets count, and which items belong together."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.errors import FilterError
+from mmsearch.store.rows import marks
+from mmsearch.store.sqlite import raw
+from mmsearch.store.strings import pack, unpack
+from mmsearch.types import Json, Kind, Vids
+
+if TYPE_CHECKING:
+    from mmsearch.store.writer import Writer
+
+_PLAIN = ("id", "kind", "group", "root", "size", "width", "height", "taken", "text")
+_CHUNK = 500
+
+
+def _expressions(field: str) -> tuple[str, str]:
+    """SQL for a field's JSON type and its value. Raises :class:`FilterError` for a name that no path can hold."""
+    if field in _PLAIN:
+        return "'plain'", f'"{field}"'
+    name = field.removeprefix("meta.")
+    if not name or any(char in name for char in "\"'\0\\") or not name.isprintable():
+        raise FilterError(f"the field {field[:40]!r} has no name that can be counted", hint="mmsearch status --fields lists names")
+    path = "$" + "".join(f'."{key}"' for key in name.split("."))
+    return f"json_type(meta, '{path}')", f"json_extract(meta, '{path}')"
+
+
+def values(database: sqlite3.Connection, field: str) -> Iterator[tuple[Json, Vids]]:
+    """Each value of a field and the vids that have it, a list's elements one by one; a value may come more than once.
+
+    0.5 to 1 s for a million items.
+    """
+    type_of, value_of = _expressions(field)
+    found = database.execute(f"SELECT {type_of}, {value_of}, group_concat(vid) FROM item GROUP BY 1, 2")
+    for json_type, value, joined in found:
+        if value is None or json_type in (None, "null", "object"):
+            continue
+        vids = np.fromstring(joined, dtype=np.int64, sep=",")
+        for one in _elements(json_type, value):
+            yield one, vids
+
+
+def _elements(json_type: str, value: Any) -> list[Json]:
+    if json_type == "array":
+        return list(dict.fromkeys(one for one in json.loads(value) if isinstance(one, str | int | float)))
+    if json_type in ("true", "false"):
+        return [json_type == "true"]
+    return [unpack(value) if isinstance(value, bytes) else value]
+
+
+def members(database: sqlite3.Connection, groups: Sequence[str]) -> Iterator[tuple[int, str, Kind, str]]:
+    """``(vid, id, kind, group)`` of all items of these groups. Reads the whole table for each 500 groups, 0.3 s a million
+    items, unless :func:`index_groups` has been here.
+    """
+    for start in range(0, len(groups), _CHUNK):
+        part = [pack(group) for group in groups[start : start + _CHUNK]]
+        found = database.execute(f'SELECT vid, id, kind, "group" FROM item WHERE "group" IN ({marks(part)})', part)
+        for vid, id, kind, group in found:
+            yield vid, unpack(id), Kind(kind), unpack(group)
+
+
+def index_groups(writer: Writer) -> None:
+    """An SQLite index on ``group``, if there is none; SQLite keeps it up to date. (One on an expression over ``meta`` is not to
+    be had: with ``trusted_schema=OFF`` SQLite lets no JSON function into a schema.)
+    """
+    with writer.transaction() as connection:
+        raw(connection).execute('CREATE INDEX IF NOT EXISTS item_group ON item ("group") WHERE "group" IS NOT NULL')
