@@ -25,7 +25,7 @@ _WHERE = {
         "InputError ItemNotFound LockedError MMSearchError MissingExtra ModelCorrupt ModelError ModelMismatch "
         "ModelNotFound QueryError SourceError StorageError UsageError"
     ),
-    "types": "Failure Hit Hits IngestReport Item Kind Progress Query Record Term image item text vector",
+    "types": "Facet FacetValue Failure Hit Hits IngestReport Item ItemStatus Kind Progress Query Record Term image item text vector",
     "collection": "Collection",
     "status": "Status",
     "ingest.options": "IngestOptions",
@@ -44,11 +44,14 @@ if TYPE_CHECKING:
     from mmsearch.sources import Folder as Folder
     from mmsearch.sources import Manifest as Manifest
     from mmsearch.status import Status as Status
+    from mmsearch.types import Facet as Facet
+    from mmsearch.types import FacetValue as FacetValue
     from mmsearch.types import Failure as Failure
     from mmsearch.types import Hit as Hit
     from mmsearch.types import Hits as Hits
     from mmsearch.types import IngestReport as IngestReport
     from mmsearch.types import Item as Item
+    from mmsearch.types import ItemStatus as ItemStatus
     from mmsearch.types import Kind as Kind
     from mmsearch.types import Progress as Progress
     from mmsearch.types import Query as Query

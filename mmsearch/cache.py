@@ -17,6 +17,11 @@ class Cache:
         self._size, self._lock = size, threading.Lock()
         self._entries: OrderedDict[Hashable, Any] = OrderedDict()
 
+    def find(self, key: Hashable) -> Any:
+        """The value under ``key``, or ``None``."""
+        with self._lock:
+            return self._entries.get(key)
+
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value under ``key``, made now if it is not there; ``make`` may run twice when threads race."""
         with self._lock:

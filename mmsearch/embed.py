@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch import adapter
+from mmsearch.adapter import Adapter
 from mmsearch.cache import Cache
 from mmsearch.errors import ItemNotFound, QueryError
 from mmsearch.protocols import Encoder
 from mmsearch.store import Snapshot
 from mmsearch.textvectors import TextVectors
-from mmsearch.types import Query, Term, Vectors
+from mmsearch.types import Query, Region, Term, Vectors
 
 
 class Embedder:
     """Turns queries into vectors, against one snapshot.
 
     ``encoder`` is a function, so that a query of stored items or vectors alone never loads a model. ``remembered`` holds
-    vectors of texts from earlier runs.
+    vectors of texts from earlier runs. ``adapter`` is the one that is on, and may be set to ``None``.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Embedder:
     ) -> None:
         self._snapshot, self._encoder, self._cache, self._dim = snapshot, encoder, cache, dim
         self._remembered = remembered
+        self.adapter = active_adapter(snapshot, cache)
         self._ready: dict[object, NDArray[np.float32]] = {}  # rows that many() has encoded together
 
     def __call__(self, query: Query) -> NDArray[np.float32]:
@@ -43,7 +46,7 @@ class Embedder:
         """
         total = np.zeros(self._dim, dtype=np.float64)
         for term in query.terms:
-            total += term.weight * self._vector(term)
+            total += term.weight * self._adapted(term)
         norm = float(np.linalg.norm(total))
         if norm < 1e-6:
             raise QueryError("the terms of the query cancel each other out", hint="change a weight, or take one term away")
@@ -80,10 +83,15 @@ class Embedder:
         if self._remembered:
             self._remembered.put(text, row)
 
+    def _adapted(self, term: Term) -> NDArray[np.float32]:
+        vector = self._vector(term)  # all caches hold it as the encoder made it: an adapter may come and go
+        return vector if self.adapter is None else self.adapter(term.what, vector)
+
     def _vector(self, term: Term) -> NDArray[np.float32]:
-        ready = self._ready.get((term.what, id(term) if term.what == "image" else str(term.value))) if self._ready else None
-        if ready is not None:
-            return ready
+        if self._ready and term.what in ("text", "image"):
+            ready = self._ready.get((term.what, id(term) if term.what == "image" else term.value))
+            if ready is not None:
+                return ready
         match term.what:
             case "text":
                 return self._cache.get(("text", term.value), lambda: self._text(term.value))
@@ -113,6 +121,13 @@ class Embedder:
         from mmsearch.images import open_image, read_file
 
         encoder = self._encoder()
+        if isinstance(value, Region):
+            from mmsearch.images.region import cut
+
+            whole = value.picture
+            if not isinstance(whole, Image):
+                whole, _ = open_image(whole if isinstance(whole, bytes) else read_file(os.path.expanduser(whole)))
+            value = cut(whole, value.box)
         if not isinstance(value, Image):
             data = value if isinstance(value, bytes) else read_file(os.path.expanduser(value))
             value, _ = open_image(data, at_least=encoder.preparer.size)
@@ -124,3 +139,9 @@ class Embedder:
         if len(vector) != self._dim or not np.isfinite(norm) or norm == 0:
             raise QueryError(f"a query vector has {self._dim} finite numbers, not all zero; this one has {len(vector)}")
         return np.asarray(vector / np.float32(norm))
+
+
+def active_adapter(snapshot: Snapshot, cache: Cache) -> Adapter | None:
+    """The adapter that is on in this state of the collection. 10 µs; the first time it is read, some ms."""
+    name = snapshot.meta(adapter.ON)
+    return None if name is None else cache.get((adapter.ON, name), lambda: adapter.load(snapshot.meta(adapter.KEPT + name)))

@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from mmsearch.errors import QueryError
 from mmsearch.protocols import Encoder, EncoderSpec, ImagePreparer, RerankContext, Reranker
 from mmsearch.store import Snapshot
 from mmsearch.types import Hit, Kind, Query, Vectors
+
+if TYPE_CHECKING:
+    from mmsearch.relevance import Calibration
 
 __all__ = ["Finisher", "Ranking", "RankingOptions"]
 
@@ -42,6 +45,9 @@ class RankingOptions(TypedDict, total=False):
     relevance: bool
     lexical: float
     candidates: int
+    fields: Mapping[str, float] | str | None
+    judged: bool
+    exact: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,8 @@ class Ranking:
     """How the nearest items are ordered and cut.
 
     ``rerank``
-        ``"fast"``, ``"model:NAME"`` (a second encoder by its name), a :class:`mmsearch.protocols.Reranker`, or the name of
+        ``"fast"``, ``"deep"`` (mini's matching head, or ``"deep:/path"`` a matching model), ``"model:NAME"`` (a second encoder
+        by its name), a :class:`mmsearch.protocols.Reranker`, or the name of
         a registered one.
     ``diversity``
         0 (none) to 1: variety among the first hits (:mod:`mmsearch.rerankers.mmr`).
@@ -65,6 +72,14 @@ class Ranking:
         How much words in texts, names and meta count beside the vectors: 0 not at all, 1 as much.
     ``candidates``
         How many of the nearest items are looked at; more where the page asks for more.
+    ``fields``
+        Weights of a product's parts, ``{"photo": 1, "title": 0.6}``, or the name of weights that were saved: one hit per
+        product, by the weighted sum of its best photo's, title's … standardised cosines (:mod:`mmsearch.catalogue.fields`).
+    ``judged``
+        Whether what was said of this query's answers moves it (:meth:`mmsearch.Collection.judge`).
+    ``exact``
+        ``True``: every row is compared. ``False``: a derived index is used where there is one. Left out, it is used as soon
+        as opening it pays, which for the first query of a process it mostly does not.
     """
 
     rerank: str | Reranker | None = None
@@ -75,6 +90,9 @@ class Ranking:
     relevance: bool = False
     lexical: float = 0.0
     candidates: int = 100
+    fields: Mapping[str, float] | str | None = None
+    judged: bool = True
+    exact: bool | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.cutoff, str) and self.cutoff != "auto":
@@ -168,6 +186,15 @@ class Finisher:
         if name.startswith("model:"):
             top = self.ranking.candidates
             return self._cache.get(("model", name, top), lambda: _second_model(name.removeprefix("model:"), top))
+        if name == "tiles":
+            from mmsearch.rerankers.tiles import TilesReranker
+
+            top = self.ranking.candidates
+            return self._cache.get(("tiles", top), lambda: TilesReranker(top=top))
+        if name == "deep" or name.startswith("deep:"):
+            from mmsearch.matchers import deep_reranker
+
+            return deep_reranker(name, self._snapshot, self._cache)
         from mmsearch import registry
 
         made: Reranker = registry.load("rerankers", name)()
@@ -178,7 +205,7 @@ class Finisher:
     def _judged(
         self, query: Query, vector: NDArray[np.float32], hits: list[Hit], rows: dict[int, NDArray[np.float32]]
     ) -> list[Hit]:
-        from mmsearch.relevance import Background, calibration_of
+        from mmsearch.relevance import Background
 
         if not _has_text(query) or any(hit.kind is not Kind.IMAGE for hit in hits):
             raise QueryError(
@@ -194,10 +221,12 @@ class Finisher:
         key = ("background", self._snapshot.generation if own else count.bit_length())
         bank = texts if own else self._bank()
         background = self._cache.get(key, lambda: Background.of(bank, self._sample()))
-        if own and len(rest := _others(texts, vector)) < len(texts):
+        asked = self._as_asked(query, vector)
+        if own and len(rest := _others(texts, asked)) < len(texts):
             background = replace(background, bank=rest)
-        calibration = calibration_of(self._encoder().spec.fingerprint)
-        features = background.features([hit.score for hit in hits], _stack(rows, hits))
+        calibration = self._calibration()
+        scores = [hit.score for hit in hits] if asked is vector else _stack(rows, hits) @ asked
+        features = background.features(scores, _stack(rows, hits))
         judged = [
             replace(hit, relevance=float(value))
             for hit, value in zip(hits, calibration.relevance(features), strict=True)
@@ -207,6 +236,24 @@ class Finisher:
             return judged
         kept = [hit for hit in judged if hit.relevance is not None and hit.relevance >= float(cut)]
         return [replace(hit, rank=at) for at, hit in enumerate(kept, min(hit.rank for hit in hits))]
+
+    def _as_asked(self, query: Query, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The query's vector before judgements have moved it: calibrations know nothing of a moved one."""
+        from mmsearch.judgements import key_of, text_of
+
+        text = text_of(query) if self.ranking.judged else None
+        if text is None or self._snapshot.meta(key_of(text)) is None:
+            return vector
+        asked = query.terms[0].value
+        return self._cache.get(("text", asked), lambda: self._encoder().encode_texts([asked])[0])
+
+    def _calibration(self) -> Calibration:
+        """The collection's own, where it has one, else that of the encoder."""
+        from mmsearch.calibrate import KEPT, loaded
+        from mmsearch.relevance import calibration_of
+
+        fingerprint = self._encoder().spec.fingerprint
+        return loaded(self._snapshot.meta(KEPT), fingerprint) or calibration_of(fingerprint)
 
     def _bank(self) -> Vectors:
         from mmsearch.relevance import bank_vectors

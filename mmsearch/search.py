@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.cache import Cache
+from mmsearch.catalogue.fields import LEAST, Product, rank_products
 from mmsearch.errors import QueryError
 from mmsearch.protocols import VectorIndex
 from mmsearch.store import Snapshot
@@ -41,6 +42,7 @@ class Request:
     exclude: frozenset[str] = frozenset()
     lexical: float = 0.0  # how much words count beside vectors
     candidates: int = 0  # how many are looked at, where that is more than the page needs
+    fields: Mapping[str, float] = field(default_factory=dict)  # weights of a product's parts; then a hit is a product
 
     def __post_init__(self) -> None:
         if self.k < 1:
@@ -67,50 +69,66 @@ class Timer:
 
 
 def search(
-    request: Request,
+    requests: Sequence[Request],
     snapshot: Snapshot,
     *,
-    embed: Callable[[Query], NDArray[np.float32]],
+    embed: Callable[[Sequence[Query]], NDArray[np.float32]],
     index: VectorIndex,
     cache: Cache,
     finish: Finish | None = None,
-) -> Hits:
-    """The hits of ``request``, best first.
+) -> list[Hits]:
+    """The hits of each request, best first. Requests of one call differ in nothing but the query; they share its timings.
 
-    ``embed`` gives a query's vector ``(dim,)``, ``index`` the rows near it, ``finish`` a better order for the hits before
-    they are paged, and may drop some. Raises :class:`QueryError`, :class:`FilterError`, and what the three raise.
+    ``embed`` gives the queries' vectors ``(n, dim)``, ``index`` the rows near them, ``finish`` a better order for the hits
+    before they are paged, and may drop some. Raises :class:`QueryError`, :class:`FilterError`, and what the three raise.
     """
-    timer = Timer()
+    request, timer = requests[0], Timer()
     with timer.stage("encode"):
-        vector = embed(request.query)
-    kinds = request.kinds or ((Kind.IMAGE,) if snapshot.count(Kind.IMAGE) else (Kind.TEXT,))
+        vectors = embed([one.query for one in requests])
+    default = tuple(Kind) if request.fields else (Kind.IMAGE,) if snapshot.count(Kind.IMAGE) else (Kind.TEXT,)
+    kinds = request.kinds or default
     with timer.stage("filter"):
         allowed = {kind: _allowed(request, kind, snapshot, cache) for kind in kinds}
     with timer.stage("search"):
-        ranked = _ranked(request, vector[None], allowed, index, snapshot)
-    first, last = request.offset, request.offset + request.k
-    with timer.stage("fetch"):
-        if finish is None:
-            hits = _hits(ranked[first:last], first, snapshot)
+        if request.fields:
+            wanted = max(request.offset + request.k, request.candidates)
+            products = rank_products(vectors, allowed, request.fields, wanted, index=index, snapshot=snapshot, cache=cache)
+            ranked = [[(one.vid, one.score) for one in found] for found in products]
         else:
-            hits = _hits(ranked[: max(last, request.candidates)], 0, snapshot)
-    if finish is not None:
-        with timer.stage("rerank"):
-            hits = tuple(finish(request.query, hits, vector)[first:last])
+            ranked = _ranked(requests, vectors, allowed, index, snapshot)
+    first, last = request.offset, request.offset + request.k
+    pages = []
+    for at, (one, vector, found) in enumerate(zip(requests, vectors, ranked, strict=True)):
+        parts = {product.vid: product for product in products[at]} if request.fields else {}
+        with timer.stage("fetch"):
+            if finish is None:
+                hits = _hits(found[first:last], first, snapshot, parts)
+            else:
+                hits = _hits(found[: max(last, request.candidates)], 0, snapshot, parts)
+        if finish is not None:
+            with timer.stage("rerank"):
+                hits = tuple(finish(one.query, hits, vector)[first:last])
+        pages.append(hits)
     candidates = sum(len(vids) for vids in allowed.values())
-    return Hits(hits, exact=True, candidates=candidates, timings=timer.ms)
+    exact = not request.fields or all(len(vids) <= LEAST for vids in allowed.values())
+    return [Hits(hits, exact=exact, candidates=candidates, timings=timer.ms) for hits in pages]
 
 
 # --- candidates, groups, pages ----------------------------------------------------------------------------------
 
 
+def allowed(
+    snapshot: Snapshot, kind: Kind | None, where: str | None, params: Mapping[str, Json], cache: Cache
+) -> VidSet:
+    """The live items of a kind that a condition is true for; what was worked out for the same state is not worked out again."""
+    if not where:
+        return snapshot.live(kind)
+    key = (snapshot.generation, kind, where, repr(sorted(params.items())))
+    return cache.get(key, lambda: snapshot.select(where, params, kind))
+
+
 def _allowed(request: Request, kind: Kind, snapshot: Snapshot, cache: Cache) -> VidSet:
-    if request.where:
-        where, params = request.where, request.params
-        key = (snapshot.generation, kind, where, repr(sorted(params.items())))
-        found = cache.get(key, lambda: snapshot.select(where, params, kind))
-    else:
-        found = snapshot.live(kind)
+    found = allowed(snapshot, kind, request.where, request.params, cache)
     if request.exclude:
         out = VidSet([record.vid for record in snapshot.by_id(list(request.exclude)).values()])
         found = found - out
@@ -118,30 +136,40 @@ def _allowed(request: Request, kind: Kind, snapshot: Snapshot, cache: Cache) -> 
 
 
 def _ranked(
-    request: Request,
+    requests: Sequence[Request],
     queries: NDArray[np.float32],
     allowed: Mapping[Kind, VidSet],
     index: VectorIndex,
     snapshot: Snapshot,
-) -> list[tuple[int, float]]:
-    """(vid, cosine), best first, at least up to the end of the page where that many exist; one per group if asked."""
+) -> list[list[tuple[int, float]]]:
+    """Each request's (vid, cosine), best first, at least up to the end of the page where that many exist; one per group
+    if asked. Queries whose groups do not fill the page are asked again, deeper.
+    """
+    request = requests[0]
     wanted = max(request.offset + request.k, request.candidates)
     depth = wanted if request.group_by is None else wanted * 4
-    words = _words(request.query) if request.lexical else ""
-    while True:
-        lists = []
+    words = [_words(one.query) if request.lexical else "" for one in requests]
+    out: list[list[tuple[int, float]]] = [[] for _ in requests]
+    left = list(range(len(requests)))
+    while left:
+        lists: dict[int, list[list[tuple[int, float]]]] = {at: [] for at in left}
         for vids in allowed.values():
             # two lists are fused as deep as this on every page, or pages would not fit together
-            scores, found = index.search(queries, max(depth, LEXICAL_DEPTH) if words else depth, within=vids).row(0)
-            near = list(zip(found.tolist(), scores.tolist(), strict=True))
-            lists.append(_with_words(near, words, request.lexical, queries[0], vids, snapshot) if words else near)
-        ranked = lists[0] if len(lists) == 1 else fuse(lists)
+            rows = index.search(queries[left], max(depth, LEXICAL_DEPTH) if any(words) else depth, within=vids)
+            for row, at in enumerate(left):
+                scores, found = rows.row(row)
+                near = list(zip(found.tolist(), scores.tolist(), strict=True))
+                if words[at]:
+                    near = _with_words(near, words[at], request.lexical, queries[at], vids, snapshot)
+                lists[at].append(near)
+        for at in left:
+            ranked = lists[at][0] if len(lists[at]) == 1 else fuse(lists[at])
+            out[at] = ranked if request.group_by is None else _first_of_each_group(ranked, request.group_by, snapshot)
         if request.group_by is None:
-            return ranked
-        ranked = _first_of_each_group(ranked, request.group_by, snapshot)
-        if len(ranked) >= wanted or all(len(found) < depth for found in lists):
-            return ranked
+            return out
+        left = [at for at in left if len(out[at]) < wanted and any(len(found) >= depth for found in lists[at])]
         depth *= 4
+    return out
 
 
 def _words(query: Query) -> str:
@@ -202,7 +230,9 @@ def group_of(record: Record, field_name: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _hits(page: Sequence[tuple[int, float]], offset: int, snapshot: Snapshot) -> tuple[Hit, ...]:
+def _hits(
+    page: Sequence[tuple[int, float]], offset: int, snapshot: Snapshot, parts: Mapping[int, Product]
+) -> tuple[Hit, ...]:
     roots = snapshot.roots()
     records = {record.vid: record for record in snapshot.records([vid for vid, _ in page])}
     return tuple(
@@ -215,7 +245,9 @@ def _hits(page: Sequence[tuple[int, float]], offset: int, snapshot: Snapshot) ->
             group=record.group,
             path=absolute_path(record, roots),
             text=record.text,
+            rerank=parts[vid].merit if vid in parts else None,
             meta=record.meta,
+            matches=parts[vid].matches if vid in parts else {},
         )
         for at, (vid, score) in enumerate(page, 1)
         if vid in records

@@ -69,7 +69,7 @@ class Settings:
     remember: bool = True
     worker: bool = False
     offline: bool = False
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     origins: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -188,9 +188,23 @@ def text(value: str) -> Query:
     return Query((Term("text", value),))
 
 
-def image(value: str | Path | bytes | Image) -> Query:
-    """A query for what looks like this picture: a path, encoded bytes, or a Pillow image."""
-    return Query((Term("image", value),))
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a query picture: ``box`` is (x, y, width, height) in pixels or, where none exceeds 1, in fractions."""
+
+    picture: str | Path | bytes | Image
+    box: tuple[float, float, float, float]
+
+
+def image(value: str | Path | bytes | Image, *, box: tuple[float, float, float, float] | None = None) -> Query:
+    """A query for what looks like this picture: a path, encoded bytes, or a Pillow image; or like the part ``box`` of it.
+
+    ``box`` is (x, y, width, height) of the upright picture: pixels or, where no number exceeds 1, fractions.
+
+    >>> image("street.jpg", box=(0.5, 0, 0.5, 1)).terms[0].value.box
+    (0.5, 0, 0.5, 1)
+    """
+    return Query((Term("image", value if box is None else Region(value, box)),))
 
 
 def item(id: str) -> Query:
@@ -252,12 +266,14 @@ class Failure:
 class Neighbors:
     """The nearest rows of each query, best first; row ``i`` has ``counts[i]`` results and undefined values behind them.
 
-    ``scores`` ``(q, k)`` float32 cosines, ``vids`` ``(q, k)`` int64, ``counts`` ``(q,)`` int64.
+    ``scores`` ``(q, k)`` float32 cosines, ``vids`` ``(q, k)`` int64, ``counts`` ``(q,)`` int64. ``exact`` says that every row
+    which might be among them was compared.
     """
 
     scores: NDArray[np.float32]
     vids: NDArray[np.int64]
     counts: NDArray[np.int64]
+    exact: bool = True
 
     def row(self, i: int) -> tuple[NDArray[np.float32], Vids]:
         """Scores and vids of query ``i``, cut to its count."""
@@ -270,7 +286,8 @@ class Hit:
     """One result. ``score`` is the cosine of the stored vector and the query; ranks start at 1.
 
     ``path`` is absolute where the item came from a file; ``exact`` says that no index could have missed a better one.
-    ``relevance``, ``rerank`` and ``box`` are ``None`` where no stage has set them.
+    ``relevance``, ``rerank`` and ``box`` are ``None`` where no stage has set them. Of a product (``search(fields=…)``) ``matches``
+    says what each of its best items gave to ``rerank``, by id: ``{"sku-7#photo-2": 1.9, "sku-7#title": 0.7}``.
     """
 
     rank: int
@@ -286,6 +303,12 @@ class Hit:
     meta: Mapping[str, Json] = field(default_factory=dict)
     box: tuple[int, int, int, int] | None = None
     exact: bool = True
+    matches: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def best_match(self) -> str:
+        """The id of the item that matched best: this one's own, unless ``matches`` names another."""
+        return max(self.matches, key=lambda id: self.matches[id]) if self.matches else self.id
 
 
 @dataclass(frozen=True)
@@ -341,6 +364,40 @@ class IngestReport:
     stages: Mapping[str, float] = field(default_factory=dict)
     bottleneck: str | None = None
     dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStatus:
+    """What became of one item of a call: ``added updated unchanged deleted not_found failed``, and why it failed."""
+
+    id: str
+    status: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """One value with its count; of a range ``value`` is ``None``, and it holds ``low <= x < high`` (the last ``<= high``)."""
+
+    value: Json
+    count: int
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One field's values, the most frequent first, ranges in their order.
+
+    ``type`` is ``number``, ``text`` or ``bool`` (what most values are), ``missing`` counts those without a value and
+    ``more`` the values that are not listed.
+    """
+
+    field: str
+    type: str
+    values: tuple[FacetValue, ...]
+    missing: int = 0
+    more: int = 0
 
 
 class Progress(NamedTuple):

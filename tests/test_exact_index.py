@@ -1,10 +1,19 @@
 """Exact search through the conformance suite, over memory and over a real store."""
 
-import numpy as np
+import sys
 
-from mmsearch.indexes import exact
+import numpy as np
+import pytest
+
+from mmsearch.indexes import exact, halves
 from mmsearch.indexes.exact import ArrayRows, ExactIndex
-from mmsearch.testing.indexes import VectorIndexConformance
+from mmsearch.testing.indexes import VectorIndexConformance, brute_force, unit_rows
+
+
+@pytest.fixture(autouse=True, params=["numpy", "kernel"])
+def way(request, monkeypatch):
+    """Both ways of scanning give the same answers."""
+    monkeypatch.setattr(halves, "kernel_pays", lambda numbers: request.param == "kernel")
 
 
 class TestExact(VectorIndexConformance):
@@ -21,6 +30,25 @@ class TestExactInSmallBlocks(VectorIndexConformance):
                 return super().blocks(64)
 
         return ExactIndex(Small(vids, vectors))
+
+
+def test_the_kernel_is_imported_when_waiting_has_cost_as_much(monkeypatch):
+    monkeypatch.undo()
+    modules = {name: module for name, module in sys.modules.items() if name != "faiss"}
+    monkeypatch.setattr(sys, "modules", modules)
+    monkeypatch.setattr(halves, "_widened", 0)
+    assert [halves.kernel_pays(40_000_000) for _ in range(3)] == [False, False, True]
+
+
+def test_many_queries_at_once_are_a_matrix_product_with_the_same_answer():
+    vids = np.arange(0, 900, 3, dtype=np.int64)
+    vectors = unit_rows(300, 16, 4)
+    queries = unit_rows(exact.PRODUCT_PAYS, 16, 5)
+    index = ExactIndex(ArrayRows(vids, vectors))
+    together = index.search(queries, 4)
+    for at, expected in enumerate(brute_force(queries, vids, vectors, 4)):
+        assert together.row(at)[1].tolist() == index.search(queries[at : at + 1], 4).row(0)[1].tolist()
+        assert together.row(at)[1].tolist() == [vid for vid, _ in expected]
 
 
 def test_only_the_allowed_rows_are_gathered_when_they_are_few(monkeypatch):

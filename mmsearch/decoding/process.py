@@ -33,6 +33,8 @@ from mmsearch.errors import MMSearchError
 _PIPE_BYTES: Final = 1 << 18
 _MAX_MESSAGE: Final = 1 << 30
 _PACKAGE_FOLDER: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_SECRETS: Final = {"MMSEARCH_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN"}
+"""What a decoder has no use for, and a hostile file that takes one over would."""
 _NUMBERS = itertools.count()
 
 
@@ -186,7 +188,7 @@ def _environment() -> dict[str, str]:
     # the parent's own import path, so that the same mmsearch and the preparer's module are found; '' (the folder that the
     # caller happens to stand in, full of strangers' files) is left out on purpose
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in _SECRETS},
         "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), _PACKAGE_FOLDER]),
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

@@ -7,12 +7,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from mmsearch.errors import ModelError
+from mmsearch.errors import MMSearchError, ModelError
 from mmsearch.types import Vectors
 
 __all__ = ["Batches"]
 
 Row = TypeVar("Row")
+_ADVICE = "fetch, export or install the model again"
 
 
 class Batches:
@@ -29,16 +30,23 @@ class Batches:
         self._is_full, self._free = is_full, free
 
     def run(self, rows: Sequence[Row], dim: int, encode: Callable[[Sequence[Row]], Vectors]) -> Vectors:
-        """``(len(rows), dim)``: ``encode`` of all rows in order. Raises :class:`ModelError` if one row does not fit."""
+        """``(len(rows), dim)``: ``encode`` of all rows in order.
+
+        Raises :class:`ModelError` if one row does not fit, if ``encode`` fails (a damaged model raises whatever its runtime
+        likes), and for rows that are not unit vectors: one that is NaN would be stored, and found by nothing.
+        """
         out = np.empty((len(rows), dim), dtype=np.float32)
         start = 0
         while start < len(rows):
             size = min(self.size, len(rows) - start)
             try:
-                out[start : start + size] = encode(rows[start : start + size])
+                out[start : start + size] = _checked(encode(rows[start : start + size]), (size, dim))
+            except MMSearchError:
+                raise
             except Exception as error:
                 if not self._is_full(error):
-                    raise
+                    why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                    raise ModelError(f"the model cannot encode this: {why}", hint=_ADVICE) from error
                 if size == 1:
                     raise ModelError(
                         "there is not enough memory to encode a single item with this model",
@@ -49,3 +57,13 @@ class Batches:
                 continue
             start += size
         return out
+
+
+def _checked(found: Vectors, shape: tuple[int, int]) -> Vectors:
+    if found.shape != shape:
+        raise ModelError(f"the model returned {found.shape} numbers and not {shape}", hint=_ADVICE)
+    norms = np.einsum("ij,ij->i", found, found)
+    if not (np.abs(norms - 1) < 0.02).all():  # also false for NaN
+        what = "unit vectors" if np.isfinite(norms).all() else "finite numbers; use precision='fp32'"
+        raise ModelError(f"the rows that the model returned are not {what}", hint=_ADVICE)
+    return found

@@ -92,7 +92,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{folder} is no model: its {CONFIG} cannot be read ({error.strerror})",
             hint="name the folder that holds it",
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelCorrupt(f"{folder / CONFIG} is not a model's configuration: {error!r}") from error
 
 
@@ -107,7 +107,7 @@ def architectures() -> dict[str, Path]:
 
 def absolute(path: str | Path) -> Path:
     """The same path from any folder; links stay as they are."""
-    return Path(os.path.abspath(Path(path).expanduser()))
+    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def _folder(name: str, folder: Path) -> Checkpoint:

@@ -30,6 +30,8 @@ __all__ = ["MIN_PARITY", "PARITY", "Preprocessing", "behaviour", "fingerprint"]
 PARITY = "cosine>=0.999 to fp32"
 """The precision class of fp32 and of whatever was proved close to it."""
 MIN_PARITY = 0.999
+MAX_DIM, MAX_SIDE = 65_536, 8_192
+"""Longer rows and larger inputs are no model's, but a damaged configuration's; what they need would fill the memory."""
 
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -60,6 +62,8 @@ class Preprocessing:
             mode = given.get("resize_mode", "shortest")
             if mode not in ("shortest", "longest", "squash"):
                 raise ValueError(f"resize_mode {mode!r} is not known")
+            if not (1 <= int(width) <= MAX_SIDE and 1 <= int(height) <= MAX_SIDE):
+                raise ValueError(f"an input of {width}x{height} pixels")
             return cls(
                 width=int(width),
                 height=int(height),
@@ -69,7 +73,7 @@ class Preprocessing:
                 mean=_triple(given.get("mean", _OPENAI_MEAN)),
                 std=_triple(given.get("std", _OPENAI_STD)),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelCorrupt(f"the model's configuration cannot be used: {error!r}") from error
 
     def preparer(self) -> Preprocess:
@@ -102,6 +106,13 @@ class Preprocessing:
             "mean": [f"{value:.6f}" for value in self.mean],
             "std": [f"{value:.6f}" for value in self.std],
         }
+
+
+def dimension(value: Any) -> int:
+    """The length of a model's rows as its configuration has it. Raises :class:`ModelCorrupt` for what can be none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_DIM:
+        raise ModelCorrupt(f"the model's configuration cannot be used: its rows have the length {value!r}")
+    return value
 
 
 def _triple(value: Any) -> tuple[float, float, float]:

@@ -50,6 +50,10 @@ class ClipTokenizer:
     padding = 0
 
     def __init__(self, context_length: int, merges: int | None = None) -> None:
+        from mmsearch.encoders.tokenizer import ALL_MERGES
+
+        if context_length < 2 or not 0 <= (merges or 0) <= ALL_MERGES:
+            raise ModelCorrupt(f"the model's configuration cannot be used: {merges} merges, {context_length} tokens")
         self.context_length = context_length
         self.merges = merges
         self.identity = f"clip-bpe:{'all' if merges is None else merges}:{context_length}"
@@ -71,22 +75,26 @@ class JsonTokenizer:
             self._model = Model.from_file(str(file))
             beside = file.with_name("tokenizer_config.json")
             config = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+            token = config.get("pad_token", "<pad>")
+            token = token.get("content", "<pad>") if isinstance(token, dict) else token
+            known = self._model.padding or {}
+            self.padding = int(known.get("pad_id", self._model.token_to_id(str(token)) or 0))
+            self._model.no_padding()
+            self._model.enable_truncation(context_length)
         except Exception as error:  # noqa: BLE001 -- the library raises bare Exception
-            raise ModelCorrupt(f"{file} is not a tokenizer: {error}") from error
-        token = config.get("pad_token", "<pad>")
-        token = token.get("content", "<pad>") if isinstance(token, dict) else token
-        known = self._model.padding or {}
-        self.padding = int(known.get("pad_id", self._model.token_to_id(str(token)) or 0))
+            raise ModelCorrupt(f"{file} is not a tokenizer: {_line(error)}") from error
         self.file = file
         self.context_length = context_length
         self.identity = f"json:{file_sha256(file)}:{clean}:{context_length}"
         self._clean = clean
-        self._model.no_padding()
-        self._model.enable_truncation(context_length)
 
     def rows(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids with the special ones that the file asks for."""
-        found = self._model.encode_batch([_clean(text, self._clean) for text in texts])
+        cleaned = [_clean(text, self._clean) for text in texts]
+        try:
+            found = self._model.encode_batch(cleaned)
+        except Exception as error:  # noqa: BLE001 -- the library raises bare Exception
+            raise ModelCorrupt(f"{self.file} is not a tokenizer: {_line(error)}") from error
         return [list(encoding.ids) for encoding in found]
 
 
@@ -117,8 +125,15 @@ def tokenizer_for(
     """The tokenizer of a model: the light one where it is known to be equal to open_clip's.
 
     ``source`` is what open_clip calls the model, ``folder`` the folder of a ``local-dir:``. Raises
-    :class:`MissingExtra` where only the ``transformers`` library can read it.
+    :class:`MissingExtra` where only the ``transformers`` library can read it, :class:`ModelCorrupt` for nonsense.
     """
+    try:
+        return _tokenizer_for(source, model_cfg, folder, model_dir)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise ModelCorrupt(f"the tokenizer of {source} cannot be made out of its configuration: {_line(error)}") from error
+
+
+def _tokenizer_for(source: str, model_cfg: Mapping[str, Any], folder: Path | None, model_dir: Path | None) -> Tokenizer:
     text = model_cfg.get("text_cfg", {})
     length = int(text.get("context_length", 77))
     options = dict(text.get("tokenizer_kwargs", {}))
@@ -151,10 +166,14 @@ def _merges_of(folder: Path) -> int | None:
     for name in ("encoder.json", "mini.json"):
         try:
             found = json.loads((folder / name).read_text(encoding="utf-8")).get("bpe_merges")
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             continue
         return None if found is None else int(found)
     return None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _clean(text: str, how: str) -> str:

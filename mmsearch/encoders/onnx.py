@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mmsearch.encoders._batches import Batches
 from mmsearch.encoders._checkpoint import absolute, read_config
 from mmsearch.encoders._facts import file_sha256
-from mmsearch.encoders._identity import Preprocessing, fingerprint
+from mmsearch.encoders._identity import Preprocessing, dimension, fingerprint
 from mmsearch.encoders._tokenize import Tokenizer, pad, tokenizer_for
 from mmsearch.errors import ModelCorrupt, ModelNotFound, UsageError
 from mmsearch.protocols import EncoderSpec, ImagePreparer
@@ -162,7 +162,7 @@ class _About:
             self.tokenizer: Tokenizer = tokenizer_for(f"local-dir:{folder}", model_cfg, folder=folder)
             self.spec = EncoderSpec(
                 name=name,
-                dim=int(about["dim"]),
+                dim=dimension(about["dim"]),
                 fingerprint=fingerprint(
                     weights=weights,
                     model_cfg=model_cfg,
@@ -173,7 +173,7 @@ class _About:
                 image_size=(self.preprocessing.width, self.preprocessing.height),
                 context_length=int(about["context_length"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelCorrupt(f"the description of the model in {folder} lacks something: {error!r}") from error
 
     def files_of(self, tower: str) -> list[str]:
@@ -206,7 +206,7 @@ def _read(folder: Path) -> dict[str, Any]:
             return dict(json.loads((folder / name).read_text(encoding="utf-8")))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ModelCorrupt(f"{folder / name} cannot be read as JSON: {error}") from error
     if folder == MINI:
         raise ModelNotFound("this installation has no built-in model", hint="install mmsearch from its wheel")
@@ -223,7 +223,7 @@ def _session(graph: Path, threads: int, *, optimize: bool) -> Any:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised, and need not be printed too
     # threads that spin while they wait take the cores from the workers that decode
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmsearch.encoders import _checkpoint
 from mmsearch.encoders._batches import Batches
 from mmsearch.encoders._facts import file_sha256
-from mmsearch.encoders._identity import fingerprint
+from mmsearch.encoders._identity import dimension, fingerprint
 from mmsearch.encoders._patience import import_torch
 from mmsearch.encoders._tokenize import Tokenizer, tokenizer_for
 from mmsearch.errors import ModelCorrupt, UsageError
@@ -151,7 +151,7 @@ class OpenClipEncoder:
         found = self.checkpoint
         return EncoderSpec(
             name=found.name,
-            dim=int(found.model_cfg["embed_dim"]),
+            dim=dimension(found.model_cfg.get("embed_dim")),
             fingerprint=fingerprint(
                 weights=_checked_sha256(found.weights),
                 model_cfg=found.model_cfg,

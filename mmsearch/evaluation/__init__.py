@@ -15,6 +15,7 @@ A collection is asked through its public methods alone, as any program would ask
 
 from mmsearch.evaluation.calibration import calibration_error, roc_auc
 from mmsearch.evaluation.cases import TASKS, Case, cases, cases_by_group
+from mmsearch.evaluation.fields import FieldWeights, learn_fields
 from mmsearch.evaluation.measures import DEFAULT_MEASURES, measure
 from mmsearch.evaluation.readers import Captions, Judgements, read
 from mmsearch.evaluation.report import Row, Score, compare, plot, to_csv, to_json
@@ -28,6 +29,7 @@ __all__ = [
     "TEMPLATES",
     "Captions",
     "Case",
+    "FieldWeights",
     "Interval",
     "Judgements",
     "Row",
@@ -39,6 +41,7 @@ __all__ = [
     "cases_by_group",
     "compare",
     "labels_of",
+    "learn_fields",
     "measure",
     "paired_difference",
     "plot",

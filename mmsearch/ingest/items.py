@@ -137,6 +137,11 @@ def _pending(asset: Asset, record: Record | None) -> Pending:
     return Pending(Action.CHANGED, asset, record.vid, record.digest if same_kind else None, record.meta.get(EXIF))
 
 
+def place_of(item: Item) -> str:
+    """What a failure of this item has for a path: its file, else its id."""
+    return _path(item) or item.id
+
+
 def _path(item: Item) -> str:
     if isinstance(item.image, str | Path):
         return os.path.abspath(os.path.expanduser(item.image))

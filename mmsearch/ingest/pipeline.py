@@ -231,7 +231,7 @@ class Pipeline:
             raise InputError(error.reason, f"{asset.id}: {error.message}", hint=error.hint)
         detail = f"{error.message} ({error.hint})" if error.hint else error.message
         root = self._s.sorter.root or ""
-        return Failure(root, asset.path, error.reason, detail, asset.size, asset.mtime_ns)
+        return Failure(root, asset.path or asset.id, error.reason, detail, asset.size, asset.mtime_ns)
 
     def _send(self, kind: Kind, batch: list[Read]) -> None:
         if batch:

@@ -5,6 +5,7 @@ name         what it does
 ============ =========================================================================================
 ``fast``     takes hubs back (text queries), looks at neighbours of neighbours (picture queries)
 ``model``    compares again with a second, stronger encoder
+``deep``     words look at each picture's cells: mini's matching head, or a matching model of the user's
 ``boost``    adds a formula over the items' fields
 ``mmr``      trades closeness for variety
 ``collapse`` keeps the best of each heap of near-duplicates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -111,5 +112,5 @@ def load_picture(source: str | Path | bytes | None, encoder: Encoder) -> Image:
 
     if source is None:
         raise InputError("vanished", "the item came from no file")
-    data = source if isinstance(source, bytes) else read_file(str(Path(source).expanduser()))
+    data = source if isinstance(source, bytes) else read_file(os.path.expanduser(source))
     return open_image(data, at_least=encoder.preparer.size)[0]

@@ -17,18 +17,20 @@ from torch import nn
 from mmsearch.encoders.tokenizer import clip_tokenizer
 from mmsearch.training import towers
 from mmsearch.training.captions import Rows, tokenised, wordings
+from mmsearch.training.checks import DEV, check, see
 from mmsearch.training.data import Corpus, load_corpus, training_rows
 from mmsearch.training.evaluate import Matrix
 from mmsearch.training.export import export, note_measured
 from mmsearch.training.labels import TFLITE, label_texts, sure_words
+from mmsearch.training.mixes import mix_of
 from mmsearch.training.optim import Progress, Say
 from mmsearch.training.plot import draw_curves
 from mmsearch.training.report import measure
-from mmsearch.training.stage_image import Pictures, Plan, Student, train_image
+from mmsearch.training.stage_image import Pictures, Plan, Student, fewer, train_image
 from mmsearch.training.stage_joint import JointPlan, train_joint
 from mmsearch.training.stage_text import Domain, TeacherHead, train_text
-from mmsearch.training.teacher import available_views, cache_views, load_views
-from mmsearch.training.views import crop_boxes
+from mmsearch.training.teacher import cache_views, load_views
+from mmsearch.training.views import view_boxes
 
 TEXT_SHARES = {"flickr8k-train": 256, "cc3m-15k": 160, "myntra-15k": 96}
 """Pairs of each corpus in one batch of stage 1."""
@@ -38,6 +40,20 @@ LABELLED = ("cc3m-15k",)
 
 IMAGE_SHARES = {"flickr8k-train": 54, "cc3m-15k": 60, "myntra-15k": 14}
 """Pictures of each corpus in one batch of stage 2."""
+
+VIEWS = {"flickr8k-train": 11, "cc3m-15k": 5, "myntra-15k": 4}
+"""Views of each corpus that the teacher describes: most for the smallest, whose pictures are repeated most often.
+
+The shop's stay below `mixes.FIRST`, so that no picture kept for testing is ever mixed into one that is trained on.
+"""
+
+FIRST_VIEWS = 4
+"""Views in the first round of stage 2."""
+
+
+def sharper(steps: int = 4700, workers: int = 2) -> Plan:
+    """The second round of stage 2. The tower shrinks pictures 32 times, so sides that 32 does not divide lose their edges."""
+    return Plan(steps=steps, sizes=((0.37, 96), (0.33, 128), (0.3, 160)), peak=1e-3, workers=workers)
 
 
 LICENCE = "Apache-2.0 for the weights; trained in part on data for non-commercial research, see MODEL_CARD.md"
@@ -51,13 +67,15 @@ class Run:
     out: Path
     say: Say
     seed: int = 0
-    views: int = 4
+    views: int = max(VIEWS.values())
     text_steps: int = 700
     image_plan: Plan = field(default_factory=lambda: Plan(steps=6100))
-    joint_plan: JointPlan = field(default_factory=lambda: JointPlan(steps=220))
-    version: str = "1"
-    model_size: int = 112
+    sharper_plan: Plan = field(default_factory=sharper)
+    joint_plan: JointPlan = field(default_factory=lambda: JointPlan(steps=200))
+    version: str = "2"
+    model_size: int = 160
     device: str = "cpu"
+    student: dict[str, torch.Tensor] | None = None
 
     @property
     def cache(self) -> Path:
@@ -68,6 +86,11 @@ class Run:
     def corpora(self) -> dict[str, Corpus]:
         """What is trained on."""
         return {name: load_corpus(self.data, self.cache, name) for name in TEXT_SHARES}
+
+    @cached_property
+    def dev(self) -> Corpus:
+        """What recall is read on; never trained on."""
+        return load_corpus(self.data, self.cache, DEV)
 
     @cached_property
     def texts(self) -> dict[str, list[Rows]]:
@@ -90,8 +113,11 @@ class Run:
         self.say(", ".join(f"{name} {len(corpus)}" for name, corpus in self.corpora.items()))
 
     def do_teacher(self) -> None:
-        """Cache the teacher's features of `views` fixed views of everything."""
-        cache_views(self.data, self.cache, list(self.corpora.values()), self.views, self.say, torch.device(self.device))
+        """Cache the teacher's features of the fixed views of everything, at most `views` of each picture."""
+        for name, corpus in self.corpora.items():
+            most = min(self.views, VIEWS[name])
+            cache_views(self.data, self.cache, [corpus], most, self.say, torch.device(self.device))
+        cache_views(self.data, self.cache, [self.dev], 1, self.say, torch.device(self.device))
 
     def do_text(self) -> None:
         """Stage 1: the text tower and the head; the picture tower is still random."""
@@ -103,6 +129,16 @@ class Run:
         self.head.fit(np.concatenate([domain.views[0][::4] for domain in domains]))
         train_text(self.model, self.head, domains, self.text_steps, progress, self.say)
         nn.ModuleDict({"model": self.model, "head": self.head}).load_state_dict(progress.result())
+        features = torch.from_numpy(np.array(load_views(self.cache, DEV, 1)[0]).astype(np.float32)).to(self.device)
+        with torch.inference_mode():
+            self.tell("text", self.head.eval()(features).cpu().numpy())
+
+    def tell(self, stage: str, pictures: Matrix) -> None:
+        """Note and log the recall that a stage ends with."""
+        tokenize = clip_tokenizer(context_length=towers.CONTEXT, merges=towers.MERGES)
+        texts = tokenised(wordings(self.dev), tokenize)
+        found = check(self.out, stage, pictures, texts, lambda rows: encode_all(self.model, rows))
+        self.say(f"after {stage}: " + " ".join(f"{name} {value:.3f}" for name, value in found.items()))
 
     def vectors(self, name: str) -> torch.Tensor:
         """Stage 1's unit rows (m, dim) float32 of all wordings of a corpus, cached."""
@@ -117,14 +153,15 @@ class Run:
         """Stage 2's corpora, held in memory."""
         out = []
         for name, corpus in self.corpora.items():
-            views = min(self.views, available_views(self.cache, name))
+            views = min(self.views, VIEWS[name])
             counts = [len(wording) for wording in self.texts[name]]
             out.append(
                 Pictures(
                     name=name,
                     images=np.array(corpus.images),
                     rows=training_rows(corpus),
-                    boxes=[crop_boxes(len(corpus), view) for view in range(views)],
+                    boxes=[view_boxes(len(corpus), view) for view in range(views)],
+                    mixes=[mix_of(len(corpus), view) for view in range(views)],
                     views=[np.array(view) for view in load_views(self.cache, name, views)],
                     vectors=self.vectors(name),
                     first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -134,10 +171,19 @@ class Run:
         return out
 
     def do_image(self) -> None:
-        """Stage 2: the picture tower."""
+        """Stage 2, first round: the picture tower from random weights, on small pictures and few views."""
         progress = Progress(self.out, "image", seed=self.seed, every=200, decay=0.995)
-        train_image(self.model, self.head, self.pictures, self.image_plan, progress, self.say)
+        train_image(self.model, self.head, fewer(self.pictures, FIRST_VIEWS), self.image_plan, progress, self.say)
+        self.student = progress.result()
+        Student(self.model).load_state_dict(self.student)
+        self.tell("image", see(self.model, self.dev.images, self.image_plan.sizes[-1][1]))
+
+    def do_sharper(self) -> None:
+        """Stage 2, second round: the rate goes up again, pictures get larger, views more, and most of them are mixed."""
+        progress = Progress(self.out, "sharper", seed=self.seed, every=200, decay=0.995)
+        train_image(self.model, self.head, self.pictures, self.sharper_plan, progress, self.say, self.student)
         Student(self.model).load_state_dict(progress.result())
+        self.tell("sharper", see(self.model, self.dev.images, self.sharper_plan.sizes[-1][1]))
 
     @cached_property
     def texts_with_labels(self) -> dict[str, list[Rows]]:
@@ -157,6 +203,7 @@ class Run:
         train_joint(self.model, self.head, pictures, self.texts_with_labels, self.joint_plan, progress, self.say)
         after = {key.removeprefix("clip."): value for key, value in progress.result().items()}
         self.model.load_state_dict(blend(before, after, self.joint_plan.blend))
+        self.tell("joint", see(self.model, self.dev.images, self.joint_plan.size))
 
     def do_export(self) -> None:
         """Write the folder of FORMAT.md, refusing if its graphs do not agree with the model."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from torch import nn
 
 from mmsearch.training.data import Pixels
 from mmsearch.training.losses import cosine_gap, relational_kl
-from mmsearch.training.optim import Progress, Say, cosine_rate, mixed
+from mmsearch.training.mixes import Mix, mixed
+from mmsearch.training.optim import Progress, Say, cosine_rate
+from mmsearch.training.optim import mixed as mixed_optimizer
 from mmsearch.training.parallel import Replicas
 from mmsearch.training.stage_text import TeacherHead
 from mmsearch.training.teacher import WIDTH, Features
@@ -24,7 +27,7 @@ Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """One corpus for distillation: pixels, the views' boxes and targets, and stage 1's vectors of its texts.
+    """One corpus for distillation: pixels, the views' boxes, mixes and targets, and stage 1's vectors of its texts.
 
     `vectors` (m, dim) float32 are unit rows of all wordings, `first[i]`..`first[i + 1]` those of row i (none when
     equal).
@@ -34,6 +37,7 @@ class Pictures:
     images: Pixels
     rows: Ints
     boxes: list[Boxes]
+    mixes: list[Mix | None]
     views: list[Features]
     vectors: torch.Tensor
     first: Ints
@@ -41,15 +45,32 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
+class Guests:
+    """The pictures that are mixed into a batch: which of its rows, with what, where and how strongly."""
+
+    rows: torch.Tensor
+    pixels: torch.Tensor
+    boxes: torch.Tensor
+    place: torch.Tensor
+    strength: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """One replica's input: uint8 pixels, boxes, flips, teacher features, own text vectors and which rows have one."""
+    """One replica's input: uint8 pixels, boxes, guests, flips, teacher features, own text vectors, which rows have one."""
 
     pixels: torch.Tensor
     boxes: torch.Tensor
+    guests: Guests | None
     flip: torch.Tensor
     teacher: torch.Tensor
     text: torch.Tensor
     has_text: torch.Tensor
+
+
+def fewer(corpora: list[Pictures], views: int) -> list[Pictures]:
+    """The same corpora with at most their first `views` views."""
+    return [replace(c, boxes=c.boxes[:views], mixes=c.mixes[:views], views=c.views[:views]) for c in corpora]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +109,10 @@ class Student(nn.Module):
 
 
 def draw_batch(corpora: list[Pictures], rng: np.random.Generator, part: float) -> ImageBatch:
-    """A batch over all corpora, `part` of each one's share."""
+    """A batch over all corpora, `part` of each one's share. A mixed picture counts as having no text of its own."""
     pixels, boxes, teacher, text, has = [], [], [], [], []
+    guests: list[tuple[Any, ...]] = []
+    start = 0
     for corpus in corpora:
         picked = rng.choice(corpus.rows, size=max(1, round(corpus.share * part)), replace=False)
         view = rng.integers(len(corpus.views), size=len(picked))
@@ -98,19 +121,45 @@ def draw_batch(corpora: list[Pictures], rng: np.random.Generator, part: float) -
         boxes.append(cut + wobble(rng, len(picked)))
         teacher.append(np.stack([corpus.views[v][i] for v, i in zip(view, picked, strict=True)]))
         low, high = corpus.first[picked], corpus.first[picked + 1]
-        has.append(high > low)
+        mixes = np.array([corpus.mixes[v] is not None for v in view])
+        guests.extend(_guest(corpus, v, i, start + at) for at, (v, i) in enumerate(zip(view, picked, strict=True)) if mixes[at])
+        has.append((high > low) & ~mixes)
         chosen = np.where(high > low, low + rng.integers(1 << 30, size=len(picked)) % np.maximum(high - low, 1), 0)
         text.append(corpus.vectors[torch.from_numpy(chosen)] if len(corpus.vectors) else torch.zeros(len(picked), 1))
-    n = sum(len(p) for p in pixels)
+        start += len(picked)
     dim = max(t.shape[1] for t in text)
     return ImageBatch(
         pixels=torch.from_numpy(np.concatenate(pixels)),
         boxes=torch.from_numpy(np.concatenate(boxes)),
-        flip=torch.from_numpy(rng.random(n) < 0.5),
+        guests=Guests(*(torch.from_numpy(np.stack(part)) for part in zip(*guests, strict=True))) if guests else None,
+        flip=torch.from_numpy(rng.random(start) < 0.5),
         teacher=torch.from_numpy(np.concatenate(teacher).astype(np.float32)),
         text=torch.cat([t.expand(-1, dim) for t in text]).float(),
         has_text=torch.from_numpy(np.concatenate(has)),
     )
+
+
+def _guest(corpus: Pictures, view: int, row: int, at: int) -> tuple[Any, ...]:
+    """What is mixed into picture `row`, the batch's row `at`, as the fields of `Guests`."""
+    mix = corpus.mixes[view]
+    assert mix is not None
+    other = mix.partner[row]
+    return np.int64(at), corpus.images[other], corpus.boxes[view][other], mix.place[row], mix.strength[row]
+
+
+def show(batch: ImageBatch, size: int, device: torch.device) -> torch.Tensor:
+    """The batch's pictures (n, 3, size, size), cut, mixed and flipped. The whole mixed picture is what is flipped."""
+    flip = batch.flip.to(device)
+    x = render(batch.pixels.to(device), batch.boxes.to(device), size, flip)
+    if batch.guests is None:
+        return x
+    guests, rows = batch.guests, batch.guests.rows.to(device)
+    other = render(guests.pixels.to(device), guests.boxes.to(device), size, flip[rows])
+    x0, y0, x1, y1 = guests.place.to(device).unbind(1)
+    turned = flip[rows]
+    place = torch.stack([torch.where(turned, 1 - x1, x0), y0, torch.where(turned, 1 - x0, x1), y1], dim=1)
+    x[rows] = mixed(x[rows], other, place, guests.strength.to(device))
+    return x
 
 
 def wobble(rng: np.random.Generator, n: int, by: float = 0.03) -> Boxes:
@@ -147,11 +196,24 @@ def student_losses(
     return {"loss": feature + 2 * place + 0.5 * rank + 0.1 * pick, "feature": feature, "place": place, "rank": rank}
 
 
-def train_image(clip: nn.Module, head: TeacherHead, corpora: list[Pictures], plan: Plan, progress: Progress, say: Say) -> None:
-    """Distil for `plan.steps` steps; resumes from `progress` and leaves its result there."""
+def train_image(
+    clip: nn.Module,
+    head: TeacherHead,
+    corpora: list[Pictures],
+    plan: Plan,
+    progress: Progress,
+    say: Say,
+    start: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Distil for `plan.steps` steps; resumes from `progress` and leaves its result there.
+
+    `start` is the result of an earlier round, a `Student`'s weights; without it the tower begins as `clip` has it.
+    """
     student = Student(clip).to(memory_format=torch.channels_last)
+    if start is not None:
+        student.load_state_dict(start)
     head.eval().requires_grad_(False)
-    opt = mixed(student.visual, student, rate=plan.peak, decay=plan.decay)
+    opt = mixed_optimizer(student.visual, student, rate=plan.peak, decay=plan.decay)
     scale = float(clip.logit_scale.detach().exp())  # type: ignore[operator]
     texts = torch.cat([c.vectors for c in corpora if len(c.vectors)])
     device = next(student.parameters()).device
@@ -164,8 +226,7 @@ def train_image(clip: nn.Module, head: TeacherHead, corpora: list[Pictures], pla
             rng = np.random.Generator(np.random.PCG64([progress.seed, step, number]))
             batch = draw_batch(corpora, rng, 1 / plan.workers)
             bank = texts[torch.from_numpy(rng.integers(len(texts), size=plan.bank))].float()
-            pixels = jitter(render(batch.pixels.to(device), batch.boxes.to(device), size, batch.flip.to(device)), rng)
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
+            pixels = jitter(show(batch, size, device), rng).contiguous(memory_format=torch.channels_last)
             return student_losses(module, head, batch, pixels, bank.to(device), scale)
 
         numbers = replicas.step(work)

@@ -28,13 +28,13 @@ class JointPlan:
     """
 
     steps: int
-    size: int = 112
+    size: int = 160
     peak: float = 4e-4
     text_peak: float = 2e-4
     decay: float = 0.05
     hold: float = 2.0
     workers: int = 2
-    pairs: int = 128
+    pairs: int = 192
     blend: float = 0.75
 
 
@@ -64,12 +64,12 @@ class Towers(nn.Module):
 
 
 def draw_pairs(corpora: list[Pictures], texts: dict[str, list[Rows]], rng: np.random.Generator, n: int) -> PairBatch:
-    """`n` pairs, split over the corpora by their shares."""
+    """`n` pairs, split over the corpora by their shares, in views that are not mixed."""
     whole = sum(corpus.share for corpus in corpora)
     pixels, boxes, teacher, tokens = [], [], [], []
     for corpus in corpora:
         picked = rng.choice(corpus.rows, size=round(n * corpus.share / whole), replace=False)
-        view = rng.integers(len(corpus.views), size=len(picked))
+        view = rng.choice([v for v, mix in enumerate(corpus.mixes) if mix is None], size=len(picked))
         pixels.append(np.stack([corpus.images[i] for i in picked]))
         boxes.append(np.stack([corpus.boxes[v][i] for v, i in zip(view, picked, strict=True)]))
         teacher.append(np.stack([corpus.views[v][i] for v, i in zip(view, picked, strict=True)]))

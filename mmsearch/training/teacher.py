@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from mmsearch.training.data import Corpus
-from mmsearch.training.views import crop_boxes, render
+from mmsearch.training.mixes import mix_of, mixed
+from mmsearch.training.views import render, view_boxes
 
 WEIGHTS = "teachers/mobilenet_edgetpu_100_fp16.safetensors"
 PREFIX = "visual.trunk."
@@ -45,14 +46,22 @@ def feature_file(cache_dir: Path, corpus_name: str, view: int) -> Path:
 
 def compute_view(model: nn.Module, corpus: Corpus, view: int, device: torch.device, batch: int = 64) -> Features:
     """Features (n, 1280) float16 of one fixed view of every picture, whole pictures when `view` is 0."""
-    boxes = torch.from_numpy(crop_boxes(len(corpus), view))
+    boxes = torch.from_numpy(view_boxes(len(corpus), view))
+    mix = mix_of(len(corpus), view)
+
+    def shown(rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        pixels = torch.from_numpy(corpus.images[rows])
+        return render(pixels.to(device), boxes[torch.from_numpy(rows)].to(device), SIZE)
+
     out = np.empty((len(corpus), WIDTH), np.float16)
     with torch.inference_mode():
         for start in range(0, len(corpus), batch):
-            rows = slice(start, start + batch)
-            pixels = torch.from_numpy(np.array(corpus.images[rows]))
-            x = render(pixels.to(device), boxes[rows].to(device), SIZE).bfloat16()
-            out[rows] = model(x).float().cpu().numpy()
+            rows = np.arange(start, min(start + batch, len(corpus)))
+            x = shown(rows)
+            if mix is not None:
+                place, strength = torch.from_numpy(mix.place[rows]), torch.from_numpy(mix.strength[rows])
+                x = mixed(x, shown(mix.partner[rows]), place.to(device), strength.to(device))
+            out[rows] = model(x.bfloat16()).float().cpu().numpy()
     return out
 
 
@@ -71,14 +80,6 @@ def cache_views(
             np.save(partial, compute_view(model, corpus, view, device))
             os.replace(partial, target)
             say(f"teacher: {corpus.name} view {view} done")
-
-
-def available_views(cache_dir: Path, corpus_name: str) -> int:
-    """How many consecutive views, from 0, are on disk."""
-    view = 0
-    while feature_file(cache_dir, corpus_name, view).is_file():
-        view += 1
-    return view
 
 
 def load_views(cache_dir: Path, corpus_name: str, views: int) -> list[Features]:

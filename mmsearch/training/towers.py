@@ -16,7 +16,7 @@ MEAN = (0.5, 0.5, 0.5)
 STD = (0.5, 0.5, 0.5)
 
 
-def model_config(image_size: int = 112) -> dict[str, Any]:
+def model_config(image_size: int = 160) -> dict[str, Any]:
     """open_clip's `model_cfg`: FasterNet-T0 for pictures, a narrow causal transformer for texts.
 
     Chosen by training speed on two CPU cores, see benchmarks/mini/RESULTS.md. An empty `timm_proj` makes the trunk's

@@ -13,6 +13,9 @@ import torch.nn.functional as F  # noqa: N812 - the name the whole field uses
 
 Boxes = npt.NDArray[np.float32]
 
+MILD = 4
+"""Views below this number keep at least 0.35 of a picture's area, later ones 0.25."""
+
 
 def crop_boxes(n: int, view: int, *, seed: int = 7, least_area: float = 0.35) -> Boxes:
     """Boxes (n, 4) as x0, y0, x1, y1 in 0..1 of one view of every row; view 0 is the whole picture.
@@ -29,6 +32,11 @@ def crop_boxes(n: int, view: int, *, seed: int = 7, least_area: float = 0.35) ->
     x0 = rng.uniform(0, 1, n) * (1 - width)
     y0 = rng.uniform(0, 1, n) * (1 - height)
     return np.stack([x0, y0, x0 + width, y0 + height], axis=1).astype(np.float32)
+
+
+def view_boxes(n: int, view: int) -> Boxes:
+    """The boxes that belong to a numbered view: the whole picture, three views of mild crops, then wider ones."""
+    return crop_boxes(n, view, least_area=0.35 if view < MILD else 0.25)
 
 
 def render(pixels: torch.Tensor, boxes: torch.Tensor, size: int, flip: torch.Tensor | None = None) -> torch.Tensor:

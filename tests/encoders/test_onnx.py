@@ -109,7 +109,7 @@ def test_a_graph_that_is_none(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"format": 2}, "has format 2, and this mmsearch reads 1"), ({"dim": None}, "lacks something"),
+    [({"format": 2}, "has format 2, and this mmsearch reads 1"), ({"dim": None}, "rows have the length None"),
      ({"files": []}, "lacks something"), ({"files": {}, "weights_sha256": None}, "lacks something")],
 )  # fmt: skip
 def test_descriptions_that_make_no_sense(folder: Path, change: dict[str, Any], message: str) -> None:

@@ -86,7 +86,7 @@ def test_every_check_says_that_it_passed(full: Store) -> None:
     findings = full.verify()
     assert {one.level for one in findings} == {"ok"}
     assert [one.what for one in findings] == [
-        "catalog", "counters", "segments", "rows", "words", "roots", "indexes", "orphans",
+        "catalog", "counters", "segments", "rows", "items", "words", "roots", "indexes", "orphans",
     ]  # fmt: skip
     assert all(one.detail for one in findings)
 
@@ -256,7 +256,7 @@ def damage_page(store: Store, table: str) -> None:
 def test_items_that_sqlite_cannot_read(full: Store) -> None:
     damage_page(full, "item")
     with SmallStore.open(full.path) as store:
-        assert [what for _, what in bad(store)] == ["catalog", "counters", "rows", "roots"]
+        assert [what for _, what in bad(store)] == ["catalog", "counters", "rows", "items", "roots"]
         with pytest.raises(CollectionCorrupt, match="the catalogue is damaged"):
             store.repair()
 

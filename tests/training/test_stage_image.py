@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,15 @@ from mmsearch.training.stage_text import TeacherHead
 from mmsearch.training.views import crop_boxes
 
 DIM = 16
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for one another over matrices this small only cost time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 class TinyTrunk(nn.Module):
@@ -58,7 +68,7 @@ def problem(seed: int = 0) -> tuple[TinyClip, TeacherHead, Pictures]:
     with torch.no_grad():
         vectors = head.eval()(torch.from_numpy(features.astype(np.float32)))
     first = np.arange(25)
-    pictures = Pictures("tiny", images, np.arange(24), [crop_boxes(24, 0)], [features], vectors, first, 12)
+    pictures = Pictures("tiny", images, np.arange(24), [crop_boxes(24, 0)], [None], [features], vectors, first, 12)
     return TinyClip(), head, pictures
 
 

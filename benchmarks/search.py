@@ -1,0 +1,201 @@
+"""Searching, against other libraries: recall and queries per CPU second, with and without filters, on made and real vectors.
+
+    python benchmarks/search.py run [--rows 100000] [--dim 512] [--vectors IMAGES.npy TEXTS.npy] [--peers ENV/bin/python]
+    python benchmarks/search.py table RESULTS.jsonl
+
+Every contender answers the same queries: pictures that are not stored, and texts, which lie outside the pictures'
+distribution. ``bytes`` is what an index takes for a row; ours re-scores from the collection's own float16 rows, whose
+bytes stand in ``with_rows``. Times are CPU seconds of the process, so that a shared machine does not decide. Peers live in an
+environment of their own: ``pip install faiss-cpu scann usearch hnswlib lancedb chromadb``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from _peers import BATCH, K, measure, rate
+from _report import row
+from _vectors import make
+
+from mmsearch.indexes import planner, saved
+from mmsearch.indexes.exact import ArrayRows, ExactIndex
+from mmsearch.indexes.faiss import FaissIndex
+from mmsearch.indexes.recipes import RECIPES
+from mmsearch.indexes.saved import Ann, Plan
+from mmsearch.protocols import VectorIndex
+from mmsearch.types import VidSet
+
+SEED = 0
+PEERS = ("ScaNN", "hnswlib", "usearch", "FAISS", "LanceDB", "Chroma", "numpy")
+
+
+def vectors(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Rows and queries, with the true neighbours. Of real sets every tenth picture is asked and not stored."""
+    if args.vectors:
+        images, texts = (np.load(path).astype(np.float32) for path in args.vectors)
+        asked = np.arange(len(images)) % 10 == 0
+        chosen = np.random.default_rng(SEED).permutation(len(texts))
+        half = len(texts) // 2
+        data = {"rows": images[~asked], "images": images[asked][:1000], "texts": texts[chosen[:half]][:1000],
+                "learn": texts[chosen[half:]]}  # fmt: skip
+    else:
+        made = make(args.rows, dim=args.dim, queries=args.queries, seed=SEED)
+        data = {"rows": made.rows, "images": made.images, "texts": made.texts, "learn": made.learn[:500]}
+    data["rows"] = data["rows"].astype(np.float16)
+    exact = ExactIndex(ArrayRows(np.arange(len(data["rows"])), data["rows"]))
+    for kind in ("image", "text"):
+        data[f"truth_{kind}"] = np.concatenate(
+            [exact.search(part, K).vids for part in np.array_split(data[kind + "s"], -(-len(data[kind + "s"]) // BATCH))]
+        )
+    return data
+
+
+def run(args: argparse.Namespace) -> None:
+    data = vectors(args)
+    facts = {"rows": len(data["rows"]), "dim": data["rows"].shape[1], "set": args.set}
+    if "ours" in args.only:
+        ours(data, facts, args.recipes)
+    names = [name for name in args.only if name in PEERS]
+    if args.peers and names:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "vectors.npz"
+            np.savez(path, **data)
+            peers(args.peers, path, names, facts)
+
+
+def ours(data: dict[str, np.ndarray], facts: dict, recipes: Sequence[str]) -> None:
+    rows = ArrayRows(np.arange(len(data["rows"]), dtype=np.int64), data["rows"])
+    everything = VidSet(np.arange(len(data["rows"]), dtype=np.int64), is_sorted=True)
+    stored = data["rows"].shape[1] * 2
+
+    def tell(name: str, setting: str, index: VectorIndex, size: float, build: float) -> None:
+        def search(queries: np.ndarray) -> np.ndarray:
+            return index.search(queries, K, within=everything).vids
+
+        figures = measure(search, data)
+        row("search", seed=SEED, **facts, name=name, setting=setting, **figures, bytes=size, with_rows=size + stored, build=build)
+
+    tell("mmsearch exact", "every row", ExactIndex(rows), 0.0, 0.0)
+    began = time.process_time()
+    queries = {"image": (data["rows"][:: len(data["rows"]) // 500][:500].astype(np.float32), everything.vids[:: len(data["rows"]) // 500][:500]),
+               "text": (data["learn"], None)}  # fmt: skip
+    choice = planner.choose(rows, everything.vids, queries, planner.Aim(recipes=tuple(recipes)), lambda what, share: None)
+    took = time.process_time() - began
+    row("search.plan", seed=SEED, **facts, reason=choice.reason, cpu_seconds=took)
+    anns = {one.ann.plan.recipe: one for one in choice.tried if len(one.ann.vids) == len(rows.gather(everything.vids))}
+    if choice.best is not None:
+        anns[choice.best.ann.plan.recipe] = choice.best
+    for name, tuned in anns.items():
+        size = RECIPES[name].bytes(data["rows"].shape[1]) + 8
+        if choice.best is not None and tuned is choice.best:
+            tell("mmsearch planned", _words(tuned.ann), FaissIndex(rows, tuned.ann), size, tuned.seconds)
+            filtered(data, facts, rows, tuned.ann)
+            opening(tuned.ann, facts)
+        for probe in planner._probes(tuned.ann, K):
+            if not 0.01 <= probe / max(planner._probes(tuned.ann, K)) <= 0.4:
+                continue
+            for factor in (3, 5, 8, 20):
+                setting = saved.Setting(K, probe, factor * K)
+                ann = Ann(tuned.ann.index, tuned.ann.vids, tuned.ann.upto, Plan(name, (setting,), 0))
+                tell(f"mmsearch {name}", _words(ann), FaissIndex(rows, ann), size, tuned.seconds)
+
+
+def _words(ann: Ann) -> str:
+    setting = ann.plan.settings[0]
+    return f"{ann.plan.recipe}, {setting.probe} {ann.recipe.knob}, {setting.candidates} candidates"
+
+
+def filtered(data: dict[str, np.ndarray], facts: dict, rows: ArrayRows, ann: Ann) -> None:
+    """Filters at random, and such as follow the vectors (half of them far from the query): recall, and how many come back."""
+    n = len(data["rows"])
+    rng = np.random.default_rng(SEED + 1)
+    direction = data["rows"].astype(np.float32) @ rng.standard_normal(data["rows"].shape[1]).astype(np.float32)
+    exact, index = ExactIndex(rows), FaissIndex(rows, ann)
+    for share in (0.5, 0.1, 0.01, 0.001):
+        for how, chosen in (("random", rng.permutation(n)[: int(share * n)]), ("along the vectors", np.argsort(direction)[: int(share * n)])):
+            within = VidSet(np.sort(chosen))
+            for kind in ("image", "text"):
+                queries = data[kind + "s"][:200]
+                truth = exact.search(queries, K, within=within)
+                found = [index.search(queries[at : at + 1], K, within=within) for at in range(len(queries))]
+                recall = np.mean([np.isin(truth.row(at)[1], one.row(0)[1]).mean() for at, one in enumerate(found)])
+                least = min(int(one.counts[0]) for one in found)
+                speed = rate(lambda part, within=within: index.search(part, K, within=within).vids, queries, 1)
+                row("search.filtered", seed=SEED, **facts, selected=share, how=how, kind=kind, recall=float(recall),
+                    fewest=least, due=min(K, len(within)), single=speed, exact=all(one.exact for one in found))  # fmt: skip
+
+
+def opening(ann: Ann, facts: dict) -> None:
+    """Writing the index to a file, checking and opening it."""
+    from mmsearch.store.indexfiles import checksum
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        saved.write(ann, path)
+        began = time.perf_counter()
+        checksum(path)
+        checked = time.perf_counter()
+        saved.read(path)
+        row("search.open", **facts, bytes=path.stat().st_size, check_ms=(checked - began) * 1000,
+            open_ms=(time.perf_counter() - checked) * 1000)  # fmt: skip
+
+
+def peers(python: str, path: Path, names: Sequence[str], facts: dict) -> None:
+    """Each in a process of its own, so that none disturbs another's memory or threads."""
+    for name in names:
+        command = [python, str(Path(__file__).parent / "_peers.py"), str(path), name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        for line in done.stdout.splitlines():
+            if line.startswith("{"):
+                row("search", seed=SEED, **facts, **json.loads(line))
+        if done.returncode:
+            row("search", **facts, name=name, failed=done.stderr[-300:])
+
+
+def table(path: Path) -> None:
+    """Per contender the fastest setting with a text recall of 0.95 at least."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for facts in sorted({(one["set"], one["rows"]) for one in lines if one["benchmark"] == "search"}):
+        mine = [one for one in lines if one["benchmark"] == "search" and (one["set"], one["rows"]) == facts and "failed" not in one]
+        print(f"\n{facts[0]}, {facts[1]:,} rows: queries per CPU second at text recall@10 ≥ 0.95\n")
+        print("| contender | setting | recall image / text | one by one | in batches of 64 | bytes a row | with the stored rows | build, CPU s |")
+        print("|---|---|---|---|---|---|---|---|")
+        best = {}
+        for one in mine:
+            if one["recall_text"] >= 0.95 and one["single"] > best.get(one["name"], {"single": 0})["single"]:
+                best[one["name"]] = one
+        for one in sorted(best.values(), key=lambda each: -each["single"]):
+            print(f"| {one['name']} | {one['setting']} | {one['recall_image']:.3f} / {one['recall_text']:.3f} | {one['single']:,.0f} "
+                  f"| {one['batched']:,.0f} | {one['bytes']:,.0f} | {one.get('with_rows', one['bytes']):,.0f} | {one['build']:,.0f} |")
+        for name in sorted({one["name"] for one in mine} - best.keys()):
+            top = max((one for one in mine if one["name"] == name), key=lambda each: each["recall_text"])
+            print(f"| {name} | {top['setting']} | {top['recall_image']:.3f} / {top['recall_text']:.3f}: below 0.95 | | | | | |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("run")
+    one.add_argument("--rows", type=int, default=100_000)
+    one.add_argument("--dim", type=int, default=512)
+    one.add_argument("--queries", type=int, default=1000)
+    one.add_argument("--vectors", type=Path, nargs=2, metavar="NPY", help="real ones: pictures and texts")
+    one.add_argument("--set", default="made", help="the set's name in the results")
+    one.add_argument("--peers", metavar="PYTHON", help="of an environment that has them")
+    one.add_argument("--only", nargs="*", default=["ours", *PEERS])
+    one.add_argument("--recipes", nargs="*", default=[])
+    two = commands.add_parser("table")
+    two.add_argument("results", type=Path)
+    args = parser.parse_args()
+    sys.exit(run(args) if args.command == "run" else table(args.results))

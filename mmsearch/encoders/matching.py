@@ -1,0 +1,154 @@
+"""mini's matching head at work: does this text fit these pictures? Two ONNX graphs beside the towers that they belong to.
+
+``match_look.onnx`` turns prepared pictures into a few tokens each, which can be kept; ``match.onnx`` compares a text with the
+tokens of many pictures. Both read the towers' weights where mini's own graphs read them. ``match.json`` names the towers'
+fingerprint, and the head is refused beside any others. ``mini/FORMAT.md`` has the files in full.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders._facts import file_sha256
+from mmsearch.encoders.mini import WEIGHTS
+from mmsearch.encoders.onnx import MINI, OnnxEncoder
+from mmsearch.errors import ModelCorrupt, ModelNotFound
+
+__all__ = ["CARD", "FORMAT", "LOOK_GRAPH", "MATCH_GRAPH", "OnnxMatcher"]
+
+FORMAT = 1
+CARD = "match.json"
+LOOK_GRAPH = "match_look.onnx"
+MATCH_GRAPH = "match.onnx"
+_BATCH = 32
+
+
+class OnnxMatcher:
+    """Satisfies :class:`mmsearch.rerankers.deep.Matcher` for a folder that holds towers and a head.
+
+    Making one is free; files are checked and loaded on first use, once, under a lock. Safe in many threads. Raises, on first
+    use, :class:`ModelNotFound` (no head there) and :class:`ModelCorrupt` (a file that is not the recorded one, other towers).
+
+    >>> matcher = OnnxMatcher()                                                   # doctest: +SKIP
+    >>> matcher.match("a dog", matcher.look([matcher.prepare(picture)]))          # doctest: +SKIP
+    array([4.1], dtype=float32)
+    """
+
+    def __init__(self, folder: Path = MINI, *, threads: int | None = None) -> None:
+        self._folder, self._threads = folder, threads
+        self._towers = OnnxEncoder(folder)
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Any] = {}
+        self._read: dict[str, Any] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes with the head and with its towers."""
+        return str(self._card()["files"][LOOK_GRAPH]) + str(self._card()["files"][MATCH_GRAPH])
+
+    @property
+    def towers(self) -> str:
+        """The fingerprint of the encoder whose cosines it goes with."""
+        return str(self._card()["towers"])
+
+    @property
+    def weight(self) -> float:
+        """What a logit counts beside a cosine of the towers."""
+        return float(self._card()["weight"])
+
+    def prepare(self, picture: Any) -> NDArray[np.uint8]:
+        """A PIL picture as :meth:`look` takes it."""
+        return self._towers.preparer(picture)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The smallest (width, height) that a picture may be decoded at."""
+        return self._towers.preparer.size
+
+    def look(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float16]:
+        """Tokens float16 ``(n, cells, dim)`` of prepared pictures. A few ms each."""
+        from mmsearch.preprocess import normalize
+
+        card, pre = self._card(), self._towers._described().preprocessing
+        cells, dim = card["cells"]
+        out = np.empty((len(pictures), cells, dim), dtype=np.float16)
+        for start in range(0, len(pictures), _BATCH):
+            part = pictures[start : start + _BATCH]
+            (found,) = self._session(LOOK_GRAPH).run(None, {"pixels": normalize(part, pre.mean, pre.std)})
+            out[start : start + len(part)] = found
+        return out
+
+    def match(self, text: str, cells: NDArray[np.float16]) -> NDArray[np.float32]:
+        """Logits ``(n,)`` of a text with each picture's tokens: the higher, the better it fits."""
+        tokens = np.array([self._towers._described().tokenizer.rows([text])[0]], dtype=np.int64)
+        given = {"tokens": tokens, "cells": np.asarray(cells, dtype=np.float32)}
+        (found,) = self._session(MATCH_GRAPH).run(None, given)
+        return np.asarray(found, dtype=np.float32)
+
+    def verify(self) -> None:
+        """Compare both graphs with their recorded SHA-256. Raises :class:`ModelCorrupt`."""
+        for name in (LOOK_GRAPH, MATCH_GRAPH):
+            self._check(name, again=True)
+
+    def _card(self) -> dict[str, Any]:
+        if self._read is None:
+            self._read = _card(self._folder, self._towers.spec.fingerprint)
+        return self._read
+
+    def _check(self, name: str, *, again: bool = False) -> None:
+        path = self._folder / name
+        try:
+            same = file_sha256(path, again=again) == self._card()["files"][name]
+        except OSError as error:
+            raise ModelCorrupt(f"the matching head's file {path} cannot be read: {error.strerror}") from error
+        if not same:
+            raise ModelCorrupt(f"{path} does not have its recorded checksum", hint="reinstall mmsearch")
+
+    def _session(self, name: str) -> Any:
+        with self._lock:
+            if name not in self._sessions:
+                self._check(name)
+                self._towers._described().check(WEIGHTS)
+                self._sessions[name] = _load(self._folder / name, self._threads)
+            return self._sessions[name]
+
+
+def _card(folder: Path, towers: str) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if card["format"] != FORMAT:
+            raise ModelCorrupt(f"{path} has format {card['format']}, and this mmsearch reads {FORMAT}", hint="update mmsearch")
+        files, _, _ = dict(card["files"]), float(card["weight"]), [int(n) for n in card["cells"]]
+        if card["towers"] != towers or not {LOOK_GRAPH, MATCH_GRAPH} <= files.keys():
+            raise ModelCorrupt(
+                f"the matching head in {folder} was trained on other weights than those beside it",
+                hint="train it for these: python -m mmsearch.training.matching, or use --rerank fast",
+            )
+    except OSError as error:
+        raise ModelNotFound(f"there is no matching head in {folder}", hint="use --rerank fast, or model:NAME") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelCorrupt(f"{path} is not a matching head's description: {error!r}", hint="reinstall mmsearch") from error
+    return card
+
+
+def _load(graph: Path, threads: int | None) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 -- onnxruntime's own classes derive from Exception
+        why = str(error).strip().splitlines()[0][:200]
+        raise ModelCorrupt(f"{graph} cannot be loaded: {why}", hint="reinstall mmsearch") from error

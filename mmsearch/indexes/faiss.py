@@ -1,0 +1,168 @@
+"""Approximate search: FAISS finds candidates, the stored rows decide. What the index does not hold is searched exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.indexes import saved
+from mmsearch.indexes._library import library
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.exact import Rows as ScannedRows
+from mmsearch.indexes.halves import Best
+from mmsearch.indexes.recipes import RECIPES, build, parameters, widest
+from mmsearch.indexes.saved import Ann, Plan, Setting
+from mmsearch.types import Neighbors, Vectors, Vids, VidSet
+
+FEWEST = 256
+"""An index over fewer rows is empty: codes cannot be trained on them, and every one of them is compared."""
+_FACTORS = (10, 100, 1000)
+_WIDER = 4
+_THREADS_PAY = 16  # fewer queries lose more by starting threads than these give
+_MEMORY = 4  # filters whose bitmaps are kept
+
+
+class Rows(ScannedRows, Protocol):
+    """Where the rows come from: a store's snapshot, or :class:`~mmsearch.indexes.exact.ArrayRows`."""
+
+
+class Filter:
+    """Which positions of an index may be found, as FAISS wants it: a bitmap, which it reads where it lies.
+
+    ``selector`` is ``None`` where all may; ``complete`` says that the index holds all that are allowed.
+    """
+
+    def __init__(self, ann: Ann, allowed: Vids) -> None:
+        faiss = library()
+
+        marks = np.zeros(ann.upto + 1, dtype=np.bool_)
+        marks[allowed] = True
+        wanted = marks[ann.vids]
+        self._bits = np.packbits(wanted, bitorder="little")
+        count = int(wanted.sum())
+        self.complete = count == len(allowed)
+        self.selector = None if count == len(ann.vids) else faiss.IDSelectorBitmap(len(self._bits), faiss.swig_ptr(self._bits))
+
+
+class Filters:
+    """The last few filters of one index: collections are searched many times within the same set of live items."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Vids, Filter]] = []
+
+    def of(self, ann: Ann, allowed: Vids, key: Vids) -> Filter:
+        """The filter for ``allowed``, kept under the array that it is a part of. 3 ms a million rows when it is new."""
+        for known, made in self._kept:
+            if known is key:
+                return made
+        made = Filter(ann, allowed)
+        self._kept = [*self._kept[1 - _MEMORY :], (key, made)]
+        return made
+
+
+class FaissIndex:
+    """The nearest rows by way of an approximate index over most of them; scores are always those of the stored rows.
+
+    Rows that came after the index was built (vids from ``ann.upto`` on) are compared one by one, as are small sets; ``within``
+    leaves out what was deleted or replaced since. With a filter the search is as much wider as rows are fewer, and widened
+    until ``k`` are found; where no setting reaches as deep, every row is compared. ``Neighbors.exact`` tells.
+
+    >>> vectors = np.eye(8, dtype=np.float32)
+    >>> ann = FaissIndex.build(ArrayRows(np.arange(8), vectors), np.arange(8), 8, recipe="ivf-sq8")   # doctest: +SKIP
+    >>> FaissIndex(rows, ann).search(vectors[3:4], 1).row(0)[1].tolist()                              # doctest: +SKIP
+    [3]
+    """
+
+    def __init__(self, rows: Rows, ann: Ann, filters: Filters | None = None) -> None:
+        self._rows, self._ann, self._exact = rows, ann, ExactIndex(rows)
+        self._filters = filters or Filters()
+
+    @staticmethod
+    def build(rows: Rows, vids: Vids, dim: int, *, recipe: str, plan: Plan | None = None, threads: int = 1) -> Ann:
+        """Builds over ``vids`` (ascending). Without a plan it is searched in a quarter of its lists: see :mod:`.planner`."""
+        if len(vids) < FEWEST:
+            return Ann(None, vids[:0], 0, plan or Plan(recipe, ()))
+        made = build(RECIPES[recipe], rows, vids, dim, threads=threads)
+        if plan is None:
+            most = widest(RECIPES[recipe], made)
+            probes = (max(most // 4, 1), max(most // 2, 1), most) if RECIPES[recipe].knob == "lists" else (128, 256, 2048)
+            settings = [Setting(depth, probe, depth * 10) for depth, probe in zip(_FACTORS, probes, strict=True)]
+            plan = Plan(recipe, tuple(settings))
+        return Ann(made, vids, int(vids[-1]) + 1, plan)
+
+    def search(self, queries: Vectors, k: int, *, within: VidSet | None = None) -> Neighbors:
+        """The ``k`` nearest rows of each query ``(q, dim)``; fewer only where fewer exist. Cost: what the plan measured."""
+        ann = self._ann
+        whole = within.vids if within is not None else self._stored()
+        cut = int(np.searchsorted(whole, ann.upto))
+        head, tail = whole[:cut], whole[cut:]
+        setting = ann.plan.setting(int(np.ceil(k * len(ann.vids) / len(head)))) if len(head) else None
+        if setting is None or len(head) <= max(k, ann.plan.exact_below):
+            return self._exact.search(queries, k, within=VidSet(whole, is_sorted=True))
+        chosen = self._filters.of(ann, head, whole)
+        best = self._near(queries, k, setting, chosen, int(max(whole[-1], ann.upto))) if chosen.complete else None
+        if best is None:
+            return self._exact.search(queries, k, within=VidSet(whole, is_sorted=True))
+        if len(tail):
+            found = self._exact.search(queries, k, within=VidSet(tail, is_sorted=True))
+            return _merged(best.neighbors(exact=False), found, k)
+        return best.neighbors(exact=False)
+
+    def _near(self, queries: Vectors, k: int, setting: Setting, chosen: Filter, last: int) -> Best | None:
+        """The best of the candidates; ``None`` where the widest search finds too few."""
+        while True:
+            best = Best(queries, k, last)
+            found = candidates(self._ann, queries, setting, chosen.selector)
+            if all([self._rescore(best, row, positions) for row, positions in enumerate(found)]):
+                return best
+            if setting.probe >= widest(self._ann.recipe, self._ann.index):
+                return None
+            # a filter that goes against the query: what it allows lies far off
+            setting = Setting(setting.depth, setting.probe * _WIDER, setting.candidates * _WIDER)
+
+    def _rescore(self, best: Best, row: int, positions: NDArray[np.int64]) -> bool:
+        """Whether there were at least ``k`` candidates."""
+        positions = np.sort(positions[positions >= 0])
+        vids = self._ann.vids[positions]
+        if len(vids):
+            best.offer_to(row, self._rows.gather(vids), vids)
+        return len(vids) >= best.k
+
+    def save(self, path: Path) -> None:
+        """Writes the index, which :func:`mmsearch.indexes.saved.read` maps. Raises ``OSError``."""
+        saved.write(self._ann, path)
+
+    def _stored(self) -> Vids:
+        parts = [vids for vids, _ in self._rows.blocks(65536)]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+def candidates(ann: Ann, queries: Vectors, setting: Setting, selector: Any = None) -> NDArray[np.int64]:
+    """``(q, candidates)`` positions, best first as far as the index can tell; -1 where there are fewer."""
+    faiss = library()
+
+    if len(queries) < _THREADS_PAY:
+        faiss.omp_set_num_threads(1)
+    depth = min(setting.candidates, len(ann.vids))
+    wanted = parameters(ann.recipe, min(setting.probe, widest(ann.recipe, ann.index)), depth, selector)
+    found: NDArray[np.int64] = ann.index.search(np.ascontiguousarray(queries, dtype=np.float32), depth, params=wanted)[1]
+    return found
+
+
+def _merged(one: Neighbors, other: Neighbors, k: int) -> Neighbors:
+    """The best ``k`` of both; ``one`` decides whether it is exact."""
+    rows = []
+    for at in range(len(one.counts)):
+        (left, mine), (right, theirs) = one.row(at), other.row(at)
+        scores, vids = np.concatenate([left, right]), np.concatenate([mine, theirs])
+        order = np.lexsort((vids, -scores))[:k]
+        rows.append((scores[order], vids[order]))
+    counts = np.array([len(vids) for _, vids in rows], dtype=np.int64)
+    width = int(counts.max(initial=0))
+    scores, vids = np.zeros((len(rows), width), dtype=np.float32), np.zeros((len(rows), width), dtype=np.int64)
+    for at, (score, vid) in enumerate(rows):
+        scores[at, : len(score)], vids[at, : len(vid)] = score, vid
+    return Neighbors(scores, vids, counts, exact=one.exact)

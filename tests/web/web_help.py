@@ -1,0 +1,34 @@
+"""What the browser tests do again and again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def settle(page: Any) -> None:
+    """Until an answer is shown, whole."""
+    page.wait_for_selector("#grid:not([aria-busy]) .card:not(.ghost), .nothing")
+
+
+def ask(page: Any, words: str) -> None:
+    """Type and press Enter; returns when the answer is there."""
+    page.fill("#words", words)
+    with page.expect_response(lambda response: response.url.endswith("/v1/search")):
+        page.press("#words", "Enter")
+    settle(page)
+
+
+def names(page: Any, count: int = 8) -> list[str]:
+    return page.locator(".card .name").all_text_contents()[:count]
+
+
+def axe_source() -> str:
+    """axe-core's script, or a skip that says how to get it."""
+    path = os.environ.get("MMSEARCH_AXE", "build/axe.min.js")
+    if not Path(path).is_file():
+        pytest.skip("axe-core is not here: make web-test fetches it")
+    return Path(path).read_text()
