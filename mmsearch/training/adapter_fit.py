@@ -23,6 +23,7 @@ __all__ = ["Fit", "Task", "fit", "loss_and_gradients"]
 
 Floats = NDArray[np.float64]
 BATCH, NEGATIVES = 256, 2048
+RATE = 0.016
 _SCALES = (5.0, 10.0, 20.0, 40.0, 80.0)
 
 
@@ -49,13 +50,15 @@ class Fit:
 
 
 def fit(
-    learn: Task, stop: Task, pool: Vectors, *, rate: float = 1e-4, decay: float = 0.02, most: int = 600, seed: int = 0
+    learn: Task, stop: Task, pool: Vectors, *, rate: float | None = None, decay: float = 2.0, most: int = 400, seed: int = 0
 ) -> Fit:
     """The map with the least loss on ``stop`` while it learns ``learn``; the identity where nothing gets better.
 
-    ``pool`` ``(m, dim)`` holds all right rows and others. Adam (Kingma, Ba, ICLR 2015), ``decay`` pulls towards the identity;
-    it ends when 8 looks at ``stop`` in a row bring nothing. O(steps · 256 · 2048 · dim).
+    ``pool`` ``(m, dim)`` holds all right rows and others. Adam (Kingma, Ba, ICLR 2015) at ``rate``, by default 0.016 / dim: a
+    step may turn a query by so much, whatever the dimension. ``decay`` pulls towards the identity. It ends when 8 looks at
+    ``stop`` in a row bring nothing. O(steps · 256 · 2048 · dim).
     """
+    rate = RATE / pool.shape[1] if rate is None else rate
     rng = np.random.default_rng(seed)
     dim = pool.shape[1]
     look = _negatives(np.concatenate(stop.right), len(pool), 2 * NEGATIVES, np.random.default_rng(seed + 1))
@@ -70,7 +73,7 @@ def fit(
         rows = _negatives(np.concatenate(batch.right), len(pool), NEGATIVES, rng)
         _, slope, slope_scale = loss_and_gradients(weights, log_scale, batch.queries, _targets(batch, rows), pool[rows])
         move, move_scale = adam([slope, np.asarray(slope_scale)])
-        weights = weights - np.float32(rate) * move - np.float32(rate * decay * 100) * (weights - np.eye(dim, dtype=np.float32))
+        weights = weights - np.float32(rate) * move - np.float32(rate * decay) * (weights - np.eye(dim, dtype=np.float32))
         log_scale -= 30 * rate * float(move_scale)
         if step % every:
             continue

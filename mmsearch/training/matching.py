@@ -40,7 +40,7 @@ class Plan:
 
     steps: int = 1500
     pictures: int = 64
-    peak: float = 1e-3
+    peak: float = 4e-4
     decay: float = 0.1
     drop: float = 0.1
 

@@ -43,7 +43,7 @@ def draw_curves(out: Path) -> Path:
     if checks:
         for name in ("text_to_image_r10", "image_to_text_r10"):
             panels[0][-1].plot([row["stage"] for row in checks], [row[name] for row in checks], "o-", label=name)
-        panels[0][-1].set(title="recall on flickr8k-dev (text: with the teacher's eyes)", xlabel="after stage", ylim=(0, None))
+        panels[0][-1].set(title="recall on flickr8k-dev", xlabel="after stage (text: the teacher's eyes)", ylim=(0, None))
         panels[0][-1].legend()
     figure.tight_layout()
     target = out / "curves.png"

@@ -51,6 +51,7 @@ class Towers:
         options.log_severity_level = 3
         self.size: int = card["image_size"]
         self.mean, self.std = np.float32(config["mean"]), np.float32(config["std"])
+        self.resample = Image.Resampling[str(config["interpolation"]).upper()]
         self.tokenize = clip_tokenizer(context_length=card["context_length"], merges=card["bpe_merges"])
         self._image, self._text = (
             onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
@@ -59,7 +60,7 @@ class Towers:
 
     def prepare(self, picture: Image.Image) -> Matrix:
         """(3, S, S) float32 of a picture, squashed."""
-        small = picture.convert("RGB").resize((self.size, self.size), Image.Resampling.BICUBIC)
+        small = picture.convert("RGB").resize((self.size, self.size), self.resample)
         pixels = (np.asarray(small, np.float32) / 255 - self.mean) / self.std
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

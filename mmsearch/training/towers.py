@@ -42,8 +42,12 @@ def model_config(image_size: int = 160) -> dict[str, Any]:
 
 
 def preprocess_config() -> dict[str, Any]:
-    """open_clip's `preprocess_cfg`: the whole picture squashed to a square, bicubic, scaled to -1..1."""
-    return {"mean": list(MEAN), "std": list(STD), "interpolation": "bicubic", "resize_mode": "squash"}
+    """open_clip's `preprocess_cfg`: the whole picture squashed to a square, scaled to -1..1.
+
+    Bilinear, because training's pictures were drawn so: bicubic ones are sharper than any it saw, which costs 0.008 of
+    recall@10.
+    """
+    return {"mean": list(MEAN), "std": list(STD), "interpolation": "bilinear", "resize_mode": "squash"}
 
 
 def build(config: dict[str, Any], seed: int) -> nn.Module:
