@@ -12,7 +12,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo web-test screenshots test lint faults audit clean
+.PHONY: demo web-test screenshots test lint faults fuzz audit clean
 
 demo: .venv/installed
 	@$(BIN)/python data/gather.py data/photos

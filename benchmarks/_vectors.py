@@ -26,7 +26,7 @@ _BLOCK = 65536
 
 @dataclass(frozen=True)
 class Made:
-    """``rows`` ``(n, dim)`` pictures, and queries that are not among them; ``learn`` are texts to train on, others than ``texts``."""
+    """``rows`` ``(n, dim)`` pictures; queries that are not among them; ``learn``: texts to train on, others than ``texts``."""
 
     rows: Floats
     images: Floats

@@ -43,7 +43,7 @@ def verdict(report: dict[str, Any] | None, wanted: set[str], said: str = "") -> 
     lines = [*holes, f"{len(found) - len(skipped)} of {len(found)} installed packages were looked up"]
     if unknown:
         shown = ", ".join(unknown[:6]) + (" …" if len(unknown) > 6 else "")
-        lines.append(f"NOT AUDITED: {len(unknown)} of the {len(wanted)} that mmsearch needs, such as {shown}: is the network there?")
+        lines.append(f"NOT AUDITED: {len(unknown)} of the {len(wanted)} that mmsearch needs ({shown}): is the network there?")
     elif not holes:
         lines.append("no known holes")
     return HOLES if holes else UNKNOWN if unknown else CLEAN, lines

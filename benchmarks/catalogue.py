@@ -75,10 +75,28 @@ def fusion(data: Path, model: str) -> None:
         for label, asked, leave in (("all products", cases, None), ("held out", left, without)):
             began = time.perf_counter()
             found = learn_fields(shop, asked, without=leave)
-            gain = paired_difference(found.per_query, found.per_query_equal, [case.cluster for case in asked])
+            clusters = [case.cluster for case in asked]
+            gain = paired_difference(found.per_query_equal, found.per_query, clusters)
+            by_rank = by_ranks(shop, asked, leave or {})
+            before = paired_difference(by_rank, found.per_query, clusters)
             row("fusion", data=f"flipkart-1k, {label}", model=model, queries=len(asked), learned=found.score, equal=found.equal,
-                alone=found.alone, weights=found.weights, gain_over_equal=str(gain), seconds=time.perf_counter() - began)
+                by_rank=float(by_rank.mean()), alone=found.alone, weights=found.weights,
+                gain_over_equal=[gain.value, gain.low, gain.high],
+                gain_over_ranks=[before.value, before.low, before.high],
+                seconds=time.perf_counter() - began)
         shop.close()
+
+
+def by_ranks(shop: mm.Collection, cases: list[Case], without: dict[str, frozenset[str]]) -> np.ndarray:
+    """nDCG@10 of what there was before: pictures and texts in one list by their ranks, one hit a product."""
+    out = []
+    for case in cases:
+        leave = without.get(case.id, frozenset())
+        hits = [hit.group for hit in shop.search(case.query, kind="any", group_by="group", k=200) if hit.group not in leave][:10]
+        discount = 1 / np.log2(np.arange(2, 12))
+        right = min(10, len(set(case.relevant) - leave))
+        out.append(sum(d for name, d in zip(hits, discount, strict=False) if name in case.relevant) / discount[:right].sum())
+    return np.array(out)
 
 
 def fashion(data: Path, folder: Path, model: str, most: int) -> tuple[mm.Collection, list[dict]]:

@@ -28,9 +28,10 @@ from mmsearch.judgements import LIKED, UNLIKED, moved
 from mmsearch.types import Vectors
 
 LOOKED = 20
-COLOURS = ("black", "white", "blue", "red", "green", "pink", "grey", "beige", "cream", "brown", "yellow", "purple", "orange", "navy")
-GARMENTS = ("dress", "t-shirt", "jeans", "shirt", "top", "trousers", "skirt", "jacket", "sweater", "shorts", "blouse", "coat", "jumper",
-            "cardigan", "leggings", "hoodie", "bra", "swimsuit", "shoes", "bag")
+COLOURS = re.compile("black|white|blue|red|green|pink|grey|beige|cream|brown|yellow|purple|orange|navy")
+GARMENTS = re.compile(
+    "dress|t-shirt|jeans|shirt|top|trousers|skirt|jacket|sweater|shorts|blouse|coat|jumper|cardigan|leggings|hoodie|bra|shoes|bag"
+)
 
 
 class Task(NamedTuple):
@@ -47,7 +48,7 @@ def tasks(args) -> Iterator[Task]:
     rng = np.random.default_rng(0)
     for pairs in load(args.data, args.model, args.only):
         if pairs.name == "shopsphere":
-            sort = [_garment(line) for line in open(args.data / "clip-vectors" / "shopsphere.jsonl", encoding="utf-8")]
+            sort = [_garment(line) for line in (args.data / "clip-vectors" / "shopsphere.jsonl").read_text().splitlines()]
             names = np.array(sort)
             asked = np.array([n for n, name in enumerate(sort) if name and (names == name).sum() >= 5])
             right = (names[asked][:, None] == names[None]) & (np.arange(len(names))[None] != asked[:, None])
@@ -69,8 +70,8 @@ def tasks(args) -> Iterator[Task]:
 
 def _garment(line: str) -> str:
     words = re.findall(r"[a-z-]+", json.loads(line)["description"].lower().split(".")[0])
-    colour = next((word for word in words if word in COLOURS), "")
-    garment = next((word for word in words if word in GARMENTS), "")
+    colour = next(filter(COLOURS.fullmatch, words), "")
+    garment = next(filter(GARMENTS.fullmatch, words), "")
     return f"{colour} {garment}" if colour and garment else ""
 
 

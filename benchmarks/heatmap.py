@@ -1,4 +1,4 @@
-"""Does a heatmap's hottest point fall on what was asked for? Composed pictures: three photos on a backdrop, one of them asked by its caption.
+"""Does a heatmap's hottest point fall on what was asked for? Three photos on a backdrop, each asked for by its caption.
 
     python benchmarks/heatmap.py [--data FOLDER] [--model mini] [--pictures 60]
 
@@ -6,10 +6,11 @@
 the first of their five captions. Sizes and places are drawn by a seed: a photo's longer side is 30 to 50% of the picture's
 shorter one, photos do not overlap, the backdrop is another photo, blurred.
 
-``hit``: share of the questions for which the hottest point lies in the right photo's box; ``known_hit`` the same for questions
+``hit``: share of the questions for which the hottest point lies in the right photo's box; ``known_hit`` the same for those
 whose caption the encoder, given the three photos apart, matches with the right one: what it does not know it cannot find.
 ``chance``: mean share of the picture that the right box covers. ``ms`` is per map, decoding excluded. ``occlusion`` (grey squares
-over the picture, how far the cosine falls) is there for comparison; ``gradients`` and ``patches`` run where the model runs in torch.
+over the picture, how far the cosine falls) is there for comparison; ``gradients`` and ``patches`` run where the model runs in
+torch.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Question(NamedTuple):
 def demo() -> tuple[list[Image.Image], list[str]]:
     """The photos that packages carry, and our captions."""
     spec = importlib.util.spec_from_file_location("gather", ROOT / "data" / "gather.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     gather = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(gather)
     listed = json.loads((ROOT / "data" / "demo.json").read_text())
@@ -169,7 +171,8 @@ def main() -> None:
 
                 running = models.resolve(f"local-dir:{FOLDER}", device="cpu")
             try:
-                row("heatmap", seed=args.seed, set=name, model=args.model, method=method, **measure(by_method(running, method), asked))
+                figures = measure(by_method(running, method), asked)
+                row("heatmap", seed=args.seed, set=name, model=args.model, method=method, **figures)
             except UsageError as error:
                 print(json.dumps({"skipped": method, "why": str(error)}), flush=True)
 

@@ -109,7 +109,9 @@ def alike(where: Path, fields: tuple[str, ...], model: str) -> None:
 
 
 def main() -> None:
-    args = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    options.add_argument("--report", action="store_true", help="leave out the rows of split: tune")
+    args = options.parse_args()
     for name, fields in (("myntra-15k.zip", ("article_type", "colour")), ("flipkart-1k.zip", ("category",))):
         if args.only in ("", "alike") and (args.data / name).exists():
             alike(args.data / name, fields, args.model)
@@ -122,7 +124,8 @@ def main() -> None:
             if rows is not None:
                 grid |= {f"fast, {bank}, weight {weight}": [FastReranker(rows, weight=weight)] for weight in WEIGHTS}
         grid |= {f"fast, {others}, weight {weight}": [FastByOthers(pairs.texts, weight)] for weight in WEIGHTS}
-        report(pairs, tune, grid, "tune")
+        if not args.report:
+            report(pairs, tune, grid, "tune")
         fast = FastReranker(pairs.texts[tune], weight=TEXT_WEIGHT)
         rungs: dict[str, Sequence[Reranker]] = {
             "none": [],

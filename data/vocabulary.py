@@ -11,14 +11,18 @@ from pathlib import Path
 
 import query_bank as bank
 
-SCENES = ["beach", "sea", "river", "lake", "waterfall", "mountains", "forest", "desert", "snow", "sunset", "night sky", "clouds",
-          "city street", "skyline", "bridge", "church", "castle", "tower", "temple", "house", "kitchen", "living room", "bedroom",
-          "bathroom", "office", "classroom", "shop", "restaurant", "stage", "stadium", "swimming pool", "playground", "garden", "park",
-          "field", "farm", "harbour", "station", "airport", "road", "market", "museum"]
-SUBJECTS = ["portrait", "group photo", "wedding", "party", "concert", "football match", "race", "climbing", "surfing", "skiing",
-            "cycling", "dancing", "food", "flowers", "leaves", "trees", "grass", "stones", "brick wall", "text", "handwriting", "map",
-            "diagram", "screenshot", "drawing", "painting", "logo", "pattern", "sky", "planet", "galaxy", "microscope picture",
-            "x-ray", "machine", "tools", "coins", "toys", "jewellery", "clothes", "shoes", "bags", "furniture", "phone", "computer"]
+SCENES = [
+    "beach", "sea", "river", "lake", "waterfall", "mountains", "forest", "desert", "snow", "sunset", "night sky", "clouds",
+    "city street", "skyline", "bridge", "church", "castle", "tower", "temple", "house", "kitchen", "living room", "bedroom",
+    "bathroom", "office", "classroom", "shop", "restaurant", "stage", "stadium", "swimming pool", "playground", "garden",
+    "park", "field", "farm", "harbour", "station", "airport", "road", "market", "museum",
+]
+SUBJECTS = [
+    "portrait", "group photo", "wedding", "party", "concert", "football match", "race", "climbing", "surfing", "skiing",
+    "cycling", "dancing", "food", "flowers", "leaves", "trees", "grass", "stones", "brick wall", "text", "handwriting", "map",
+    "diagram", "screenshot", "drawing", "painting", "logo", "pattern", "sky", "planet", "galaxy", "microscope picture",
+    "x-ray", "machine", "tools", "coins", "toys", "jewellery", "clothes", "shoes", "bags", "furniture", "phone", "computer",
+]
 
 
 def vocabulary() -> list[str]:

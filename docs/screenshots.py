@@ -36,7 +36,7 @@ def served(shop: Path) -> Iterator[str]:
             yield f"{found[0]}?token={TOKEN}"
         finally:
             server.terminate()
-            server.wait(20)
+            server.communicate(timeout=20)
 
 
 def drawn(folder: Path) -> Path:
@@ -59,7 +59,8 @@ def settled(page: Page) -> None:
     """Until the hits are there and their pictures are seen."""
     page.wait_for_selector(".card:not(.ghost) img.there")
     first = "[...document.querySelectorAll('.card img')].slice(0, 8)"
-    page.wait_for_function(f"{first}.every((one) => one.classList.contains('there'))")
+    while not page.evaluate(f"{first}.every((one) => one.classList.contains('there'))"):
+        page.wait_for_timeout(50)
     page.wait_for_timeout(400)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from mmsearch.collection import Collection
 from mmsearch.protocols import Encoder
@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 def _threaded(
     verb: Callable[Concatenate[Collection, P], T],
-) -> Callable[Concatenate[AsyncCollection, P], Awaitable[T]]:
-    async def run(self: AsyncCollection, *args: P.args, **kwargs: P.kwargs) -> T:
+) -> Callable[Concatenate[AsyncCollection, P], Coroutine[Any, Any, T]]:
+    async def run(self: AsyncCollection, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.to_thread(verb, self.collection, *args, **kwargs)
 
     run.__doc__, run.__name__ = f"As :meth:`Collection.{verb.__name__}`, awaited.", verb.__name__

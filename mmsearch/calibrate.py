@@ -42,7 +42,8 @@ def loaded(kept: str | None, fingerprint: str) -> Calibration | None:
 
 
 class Pairs(NamedTuple):
-    """Pictures ``(n, dim)``, texts ``(m, dim)``, and ``owner`` ``(m,)``: the number of the group of each; ``group`` ``(n,)`` likewise."""
+    """Pictures ``(n, dim)``, texts ``(m, dim)``, and ``owner`` ``(m,)``: the number of the group of each; ``group`` ``(n,)``
+    likewise."""
 
     images: Vectors
     group: NDArray[np.int64]
@@ -92,8 +93,8 @@ def fit_pairs(pairs: Pairs, bank: Vectors | None = None, *, seed: int = 0) -> Ca
         turns.append([_hits(pairs, queries, gallery, shown, background) for queries in asked[:2]])
     auc = {}
     for lead in (True, False):
-        found = [(_fitted([fit], lead).relevance(held.features).reshape(-1, held.depth).max(axis=1), held.answered) for fit, held in turns]
-        auc[lead] = float(np.mean([_auc(chance, answered) for chance, answered in found]))
+        chances = [_fitted([fit], lead).relevance(held.features).reshape(-1, held.depth).max(axis=1) for fit, held in turns]
+        auc[lead] = float(np.mean([_auc(best, held.answered) for best, (_, held) in zip(chances, turns, strict=True)]))
     return _fitted([fit for fit, _ in turns], auc[True] >= auc[False])
 
 

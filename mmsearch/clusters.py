@@ -1,7 +1,7 @@
 """Images sorted into clusters by k-means on the sphere, each named by the labels that fit it better than they fit the rest.
 
-A label's *lift* in a cluster is how far its mean cosine there lies above its mean over all images, in deviations of its cosines over
-all: a label that fits everything names nothing.
+A label's *lift* in a cluster is how far its mean cosine there lies above its mean over all images, in deviations of its
+cosines over all: a label that fits everything names nothing.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mmsearch.cache import Cache
 from mmsearch.errors import QueryError
-from mmsearch.protocols import Encoder, EncoderSpec, ImagePreparer, RerankContext, Reranker
+from mmsearch.protocols import Encoder, RerankContext, Reranker
+from mmsearch.rerankers._later import Later
 from mmsearch.store import Snapshot
 from mmsearch.types import Hit, Kind, Query, Vectors
 
@@ -147,7 +148,7 @@ class Finisher:
         if left and (ladder or self.ranking.judges):
             vids = [hit.vid for hit in left]
             rows = dict(zip(vids, self._snapshot.fetch(vids), strict=True))
-        later = _Later(self._encoder)
+        later = Later(self._encoder)
         for reranker in ladder:
             if left:
                 left = reranker.rerank(query, left, RerankContext(vector, _stack(rows, left), later))
@@ -282,27 +283,6 @@ def _second_model(name: str, top: int) -> Reranker:
     from mmsearch.rerankers.model import ModelReranker
 
     return ModelReranker(models.resolve(name), top=top)
-
-
-class _Later:
-    """The encoder, found when a reranker asks for it: most do not, and the model may not be on this machine."""
-
-    def __init__(self, encoder: Callable[[], Encoder]) -> None:
-        self._encoder = encoder
-
-    @property
-    def spec(self) -> EncoderSpec:
-        return self._encoder().spec
-
-    @property
-    def preparer(self) -> ImagePreparer:
-        return self._encoder().preparer
-
-    def encode_images(self, batch: Sequence[NDArray[np.uint8]]) -> Vectors:
-        return self._encoder().encode_images(batch)
-
-    def encode_texts(self, batch: Sequence[str]) -> Vectors:
-        return self._encoder().encode_texts(batch)
 
 
 def _stack(rows: dict[int, NDArray[np.float32]], hits: Sequence[Hit]) -> Vectors:

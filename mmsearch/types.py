@@ -18,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import QueryError
+from mmsearch.facts import Facet as Facet
+from mmsearch.facts import FacetValue as FacetValue
+from mmsearch.facts import ItemStatus as ItemStatus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -364,40 +367,6 @@ class IngestReport:
     stages: Mapping[str, float] = field(default_factory=dict)
     bottleneck: str | None = None
     dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ItemStatus:
-    """What became of one item of a call: ``added updated unchanged deleted not_found failed``, and why it failed."""
-
-    id: str
-    status: str
-    detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FacetValue:
-    """One value with its count; of a range ``value`` is ``None``, and it holds ``low <= x < high`` (the last ``<= high``)."""
-
-    value: Json
-    count: int
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Facet:
-    """One field's values, the most frequent first, ranges in their order.
-
-    ``type`` is ``number``, ``text`` or ``bool`` (what most values are), ``missing`` counts those without a value and
-    ``more`` the values that are not listed.
-    """
-
-    field: str
-    type: str
-    values: tuple[FacetValue, ...]
-    missing: int = 0
-    more: int = 0
 
 
 class Progress(NamedTuple):

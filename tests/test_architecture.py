@@ -27,7 +27,8 @@ ADAPTERS = {"encoders", "indexes", "sources", "rerankers"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "types": {"errors"},
+    "facts": set(),
+    "types": {"errors", "facts"},
     "protocols": BASE,
     "registry": SEAM,
     "settings": BASE,

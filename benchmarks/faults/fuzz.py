@@ -38,7 +38,9 @@ from tests.fuzz.targets import TARGETS  # noqa: E402
 MEMORY = 6 << 30
 PATIENCE = 60
 """Seconds that one seed may take."""
-COSTLY = {"models": 60, "collections": 20}
+START = 240
+"""Seconds more for the first in a process: torch is imported, models are made and exported."""
+COSTLY = {"models": 60, "collections": 20, "index-searches": 20, "filter-answers": 60}
 """How much dearer a seed of these is: they get that much fewer."""
 
 
@@ -62,7 +64,7 @@ def serve(name: str, first: int, last: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print must not end up between the lines
     for seed in range(first, last):
         print(json.dumps({"begins": seed}), file=out, flush=True)
-        signal.alarm(PATIENCE)
+        signal.alarm(PATIENCE if seed > first else START + PATIENCE)
         began = time.perf_counter()
         try:
             said, broken = TARGETS[name](seed), None
@@ -78,7 +80,8 @@ def run(name: str, first: int, count: int, seconds: float) -> Tally:
     """One target, its process started again behind each seed that ends it."""
     tally, until = Tally(next=first), time.monotonic() + seconds
     while tally.next < first + count and time.monotonic() < until:
-        command = [sys.executable, __file__, "--serve", name, "--first", str(tally.next), "--seeds", str(first + count - tally.next)]
+        left = str(first + count - tally.next)
+        command = [sys.executable, __file__, "--serve", name, "--first", str(tally.next), "--seeds", left]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
             assert process.stdout is not None
             for line in process.stdout:

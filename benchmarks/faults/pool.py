@@ -45,7 +45,9 @@ class Peak(threading.Thread):
         while not self._over.wait(0.05):
             try:
                 self.parent = max(self.parent, self._process.memory_info().rss / 2**20)
-                for child in self._process.children(recursive=True):
+                for child in self._process.children():
+                    if "mmsearch.decoding.worker" not in child.cmdline():
+                        continue
                     self.worker = max(self.worker, child.memory_info().rss / 2**20)
                     self.workers.add(child.pid)
             except psutil.Error:
@@ -119,8 +121,8 @@ def main() -> None:
     if (again, source.get("added"), source.get("updated")) != (0, 0, 0):
         wrong.append(f"a second run: {again} {source}"[:300])
     row("fuzz: decode workers", seed=options.seed, files=options.count, made=made, exit=status, indexed=dict(seen.indexed),
-        skipped=dict(seen.skipped.most_common()), ended_workers=seen.ended_workers, wrong=len(wrong), what=wrong[:5], seconds=seconds,
-        workers_started=len(peak.workers), workers_died=max(0, len(peak.workers) - options.workers),
+        skipped=dict(seen.skipped.most_common()), ended_workers=seen.ended_workers, wrong=len(wrong), what=wrong[:5],
+        seconds=seconds, workers_started=len(peak.workers), workers_died=max(0, len(peak.workers) - options.workers),
         peak_mb={"program": round(peak.parent), "worker": round(peak.worker)},
         report=_numbers((report.get("sources") or [{}])[0]))  # fmt: skip
     sys.exit(bool(wrong) or status != 0)

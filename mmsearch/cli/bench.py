@@ -69,7 +69,8 @@ def _show(app: App, name: str, lines: list[Audit], k: int) -> None:
     asked = ", ".join(f"{count(lines[0].recall[kind].queries, kind)}" for kind in kinds)
     app.say(f"searches for {name}s, asked by {asked}; recall among {k} with its 95% interval")
     pareto = best(lines)
-    columns = ["", "index", *(f"{kind} queries" for kind in kinds), "p50 ms", "p99 ms", "queries/s", "in batches", "bytes", "setting"]
+    columns = ["", "index", *(f"{kind} queries" for kind in kinds), "p50 ms", "p99 ms", "queries/s", "batches of 64", "bytes"]
+    columns.append("setting")
     cells = []
     for one in lines:
         recalls = [f"{one.recall[kind].value:.3f} ± {one.recall[kind].margin:.3f}" for kind in kinds]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, short_help="List pictures that are there more than once.")
-@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), default=0.97, show_default=True,
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), default=0.95, show_default=True,
               help="The cosine from which on the pixels may differ more; 1: the same bytes alone.")
 @click.option("--not-duplicate", "apart", nargs=2, metavar="ID ID", help="Remember that two pictures are no duplicates, and stop.")
 @click.option("--forget", is_flag=True, help="With --not-duplicate: take it back.")
@@ -73,8 +73,8 @@ def _print(app: App, heaps: list[list[dict[str, Any]]], form: str | None) -> Non
         from mmsearch.cli._table import plain
         from mmsearch.cli._text import local
 
-        rows = [[str(at) if n == 0 else "", _word(n, entry), f"{entry['width']}×{entry['height']}", local(entry["path"] or entry["id"])]
-                for at, heap in enumerate(heaps, 1) for n, entry in enumerate(heap)]
+        rows = [[str(at) if n == 0 else "", _word(n, entry), f"{entry['width']}×{entry['height']}",
+                 local(entry["path"] or entry["id"])] for at, heap in enumerate(heaps, 1) for n, entry in enumerate(heap)]
         plain(["heap", "", "pixels", "path"], rows, right=("heap", "pixels"), path="path")
     if not form:
         app.say(f"{count(len(heaps), 'heap')}, {count(sum(map(len, heaps)) - len(heaps), 'picture')} to spare")

@@ -52,6 +52,7 @@ NAMED = 10
 @click.option("--strict", is_flag=True, help="Exit with 3 if any file was skipped.")
 @click.option("--wait", type=click.FloatRange(0), default=0.0, metavar="SECONDS",
               help="How long to wait for another process that is writing.")
+@click.option("--optimize", is_flag=True, help="Afterwards, where it pays: mmsearch optimize --background.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @pass_app
 def command(app: App, /, paths: tuple[str, ...], *, model: str | None, device: str | None, as_json: bool, strict: bool,
@@ -73,7 +74,7 @@ def command(app: App, /, paths: tuple[str, ...], *, model: str | None, device: s
     names = ("manifests", "columns", "captions", "files_from", "null", "include", "exclude", "hidden", "follow_symlinks")
     wanted = _sources.Wanted(paths=paths, **{name: options.pop(name) for name in names})
     _sources.check(wanted)
-    batch = options.pop("batch_size")
+    batch, optimize = options.pop("batch_size"), options.pop("optimize")
     if batch != "auto" and not (batch.isdecimal() and int(batch)):
         raise click.BadParameter(f"{batch!r} is neither 'auto' nor a number above 0", param_hint="--batch-size")
     app.flags.update(model=model, device=device)
@@ -82,6 +83,8 @@ def command(app: App, /, paths: tuple[str, ...], *, model: str | None, device: s
     with _open(app, options.pop("precision"), dry_run=options["dry_run"]) as collection:
         try:
             reports = _run(app, collection, wanted, limits, options)
+            if not options["dry_run"]:
+                _optimize(app, collection, optimize)
         except KeyboardInterrupt:
             app.say("interrupted: what was done is kept, and the same command goes on from there")
             return INTERRUPTED
@@ -135,6 +138,16 @@ def _run(app: App, collection: Collection, wanted: _sources.Wanted, limits: dict
     if not reports:
         app.say("the list of files is empty: nothing to index")
     return reports
+
+
+def _optimize(app: App, collection: Collection, wanted: bool) -> None:
+    due = collection.index_due()
+    if due and wanted:
+        from mmsearch.cli.optimize import start_in_background
+
+        start_in_background(app, "--if-needed")
+    elif due:
+        app.say(f"searches may become faster by: mmsearch optimize{app.again} ({'; '.join(due)})")
 
 
 def _say(app: App, title: str, report: IngestReport) -> None:

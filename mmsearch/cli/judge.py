@@ -32,8 +32,6 @@ def command(app: App, /, *, text: tuple[str, ...], like: tuple[str, ...], unlike
       mmsearch judge
       mmsearch judge evening dress --forget
     """
-    from mmsearch.judgements import normalised
-
     query = " ".join(text)
     if not query and (like or unlike or forget):
         raise click.UsageError("name the query that is judged")
@@ -42,12 +40,12 @@ def command(app: App, /, *, text: tuple[str, ...], like: tuple[str, ...], unlike
     with app.open() as collection:
         if forget:
             found = collection.forget(query)
-            app.say(f"forgotten: {normalised(query)}" if found else f"nothing was said of {query!r}")
+            app.say(f"forgotten: what was said of {query!r}" if found else f"nothing was said of {query!r}")
             return OK if found else FAILED
         if like or unlike:
             listed = [collection.judge(query, like=like, unlike=unlike)]
         else:
-            listed = [one for one in collection.judgements() if query in ("", one.query) or normalised(query) == one.query]
+            listed = collection.judgements(query or None)
     _print(app, listed, form)
     return OK
 

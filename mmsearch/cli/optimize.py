@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,9 +35,10 @@ def bytes_of(text: str) -> int:
               metavar="F", help="How many of the ten nearest must be found, at least, on average.")
 @click.option("--memory", metavar="SIZE", help="How large an index may be: 500M, 2G.")
 @click.option("--kind", type=click.Choice(["image", "text"]), help="Only for images, or only for texts.")
-@click.option("--recipe", "recipes", multiple=True, metavar="NAME", help="Try this index instead of the usual ones (repeatable).")
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME",
+              help="Try this index instead of the usual ones (repeatable).")
 @click.option("--if-needed", is_flag=True, help="Only where much has changed since the last time, or an index is damaged.")
-@click.option("--background", is_flag=True, help="Return at once; the work is done at low priority. See: mmsearch status")
+@click.option("--background", is_flag=True, help="Return at once and work at low priority; mmsearch status tells when it is done.")
 @click.option("--drop", is_flag=True, help="Forget all indexes: every search compares every row.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_app
@@ -60,7 +60,8 @@ def command(app: App, *, recall: float, memory: str | None, kind: str | None, re
             app.say("nothing to do: no index is behind, and none is missed")
             return
         if background:
-            start_in_background(app)
+            asked = ["--recall", str(recall), *(["--memory", str(limit)] if limit else []), *(["--kind", kind] if kind else [])]
+            start_in_background(app, *asked, *(part for name in recipes for part in ("--recipe", name)))
             return
         if drop:
             collection.drop_index(kind)
@@ -71,17 +72,16 @@ def command(app: App, *, recall: float, memory: str | None, kind: str | None, re
     _show(app, states, as_json)
 
 
-def start_in_background(app: App) -> None:
-    """The same command again, in a process of its own that nobody waits for."""
-    arguments = [one for one in sys.argv[1:] if one != "--background"]
-    if "optimize" not in arguments:  # it was another command that found it due
-        arguments = ["-c", str(app.place.path), "optimize"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mmsearch", "--quiet", *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True, env=os.environ | {_LOW: "1"},
-    )  # fmt: skip
-    app.say(f"working in the background (process {process.pid}); mmsearch status tells when it is done")
+def start_in_background(app: App, *arguments: str) -> None:
+    """This command, in a process of its own that nobody waits for. Says which."""
+    command = [sys.executable, "-m", "mmsearch.cli", "--quiet", "-c", os.fspath(app.place.path.absolute()), "optimize", *arguments]
+    silence = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    process = os.posix_spawn(sys.executable, command, os.environ | {_LOW: "1"}, file_actions=silence, setsid=True)
+    app.say(f"looking for the fastest index in the background (process {process}); mmsearch status tells what came of it")
 
 
 _LOW = "MMSEARCH_LOW_PRIORITY"

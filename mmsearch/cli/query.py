@@ -58,7 +58,7 @@ def command(app: App, /, *, text: tuple[str, ...], device: str | None, form: str
     params = _query.parameters(options.pop("params"))
     chosen = {name: options.pop(name) for name in ("html", "open_best", "explain", "heat")}
     if chosen["heat"] and not chosen["html"]:
-        raise click.UsageError("--heatmap is drawn on the page of --html FILE; for one picture: mmsearch why PATH QUERY --heatmap FILE.png")
+        raise click.UsageError("--heatmap is drawn on the page of --html; for one picture: mmsearch why PATH TEXT --heatmap FILE")
     exit_code = options.pop("exit_code")
     ranking = wanted(options)
     with app.open() as collection:

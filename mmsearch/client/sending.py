@@ -49,8 +49,6 @@ def checked(response: httpx.Response) -> httpx.Response:
     """The response, if it is no error. Raises what it stands for."""
     if response.is_success:
         return response
-    if response.status_code == 422 and response.headers.get("content-type", "").startswith("application/json"):
-        return response  # nothing could be stored: the statuses say why
     raise failure(response.status_code, response.content, response.headers.get("x-request-id"))
 
 

@@ -40,9 +40,13 @@ class Judging(Looking):
                 writer.set_meta(judgements.key_of(name), after.dump())
         return after
 
-    def judgements(self) -> list[Judgement]:
-        """All that was said of queries, by their normalised texts."""
-        return judgements.read(self._kept())
+    def judgements(self, query: Query | str | None = None) -> list[Judgement]:
+        """All that was said of queries, by their normalised texts; of one alone, where it is given."""
+        if query is None:
+            return judgements.read(self._kept())
+        name = _name(query)
+        kept = self._stored(judgements.key_of(name))
+        return [] if kept is None else [Judgement.load(name, kept)]
 
     def forget(self, query: Query | str, *, wait: float = 0.0) -> bool:
         """Forget what was said of a query. Returns whether there was anything."""

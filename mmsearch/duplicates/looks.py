@@ -1,8 +1,8 @@
 """How a picture looks, in 64 bits: the hash of its low frequencies (pHash), and how sharp it is.
 
-The picture is reduced to 32 × 32 grey values, and of their cosine transform (DCT-II) the 8 × 8 lowest frequencies are kept, whatever
-the size, the format or the compression. A bit says whether a frequency lies above the median of all but the first, which is the
-mean brightness (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
+The picture is reduced to 32 × 32 grey values, and of their cosine transform (DCT-II) the 8 × 8 lowest frequencies are kept,
+whatever the size, the format or the compression. A bit says whether a frequency lies above the median of all but the first,
+which is the mean brightness (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
 """
 
 from __future__ import annotations
@@ -60,12 +60,15 @@ def look(picture: Image) -> Look:
     return Look(_BASIS @ small @ _BASIS.T, sum(steps))
 
 
-def distance(one: Look, other: Look) -> int:
-    """How many of the 64 bits differ, for the best of the eight ways to turn and mirror: 0 the same, 32 unrelated on average.
+def distance(one: Look, other: Look, *, turned: bool = True) -> int:
+    """How many of the 64 bits differ, 0 the same, 32 unrelated on average; ``turned``: for the best of the eight ways to turn
+    and mirror.
 
     Turning a picture by a quarter transposes its frequencies, mirroring it changes the sign of every second one.
     """
     bits = _hashed(one.frequencies)
+    if not turned:
+        return int((bits != _hashed(other.frequencies)).sum())
     ways = []
     for base in (other.frequencies, other.frequencies.T):
         for down in (1.0, _SIGNS[:, None]):

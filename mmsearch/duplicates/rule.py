@@ -4,19 +4,24 @@ from __future__ import annotations
 
 __all__ = ["CANDIDATE", "STRICT", "is_near"]
 
-CANDIDATE = 0.8
+CANDIDATE = 0.3
 """Pairs with a smaller cosine are not looked at."""
-STRICT = 0.97
-"""The cosine from which on a pair needs less of the hash; ``dupes --threshold``."""
-CLOSE_BITS = 10
+LIKELY = 0.7
+STRICT = 0.95
+"""The cosine from which on the layout may be another, as a crop's is; ``dupes --threshold``."""
+SAME_BITS = 6
+CLOSE_BITS = 8
 FAR_BITS = 20
 
 
-def is_near(cosine: float, bits: int, strict: float = STRICT) -> bool:
-    """Whether two pictures with this cosine, and so many differing bits of their hashes, are nearly the same.
+def is_near(cosine: float, bits: int, upright: int, strict: float = STRICT) -> bool:
+    """Whether two pictures with this cosine are nearly the same, when so many ``bits`` of their hashes differ; ``upright`` is
+    how many do without turning or mirroring one of them.
 
-    Vectors say what is in a picture, the hash how it is laid out: photos of two lawns have one vector, two cats on one sofa
-    one hash, and only copies have both. A crop moves the layout and hardly the vector: the nearer the vectors, the more bits
-    may differ.
+    Vectors say what is in a picture, the hash how it is laid out: photos of two lawns have one vector, and copies in grey
+    two, but only copies have one hash. A crop moves the layout and hardly the vector: where the vectors are that near, more
+    bits may differ.
     """
-    return (cosine >= CANDIDATE and bits <= CLOSE_BITS) or (cosine >= strict and bits <= FAR_BITS)
+    if cosine < CANDIDATE:
+        return False
+    return bits <= SAME_BITS or (cosine >= LIKELY and bits <= CLOSE_BITS) or (cosine >= strict and upright <= FAR_BITS)

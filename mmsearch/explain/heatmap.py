@@ -79,7 +79,8 @@ class Heatmap:
         return left, top, round((columns[-1] + 1) * x) - left, round((rows[-1] + 1) * y) - top
 
     def overlay(self, size: int = 640) -> Image:
-        """The picture, its longer side at most ``size`` pixels, greyed, with the heat in colours and a ring at the hottest place."""
+        """The picture, its longer side at most ``size`` pixels, greyed, with the heat in colours and a ring at the hottest
+        place."""
         from mmsearch.explain.overlay import overlay
 
         return overlay(self.picture, self.grid, size)

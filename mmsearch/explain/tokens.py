@@ -1,8 +1,9 @@
 """Heat from inside a torch model: a ViT's patch tokens, or gradients for every other tower.
 
-``patches``: in the last block of a ViT the class token gathers from all patches, and the patches' own places are lost. So there each
-patch keeps its own *value*, as if it attended to itself alone, and goes on through the rest of the tower; its cosine with the query
-is its heat (MaskCLIP: Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022; CLIP Surgery: Li et al., 2023).
+``patches``: in the last block of a ViT the class token gathers from all patches, and the patches' own places are lost. So
+there each patch keeps its own *value*, as if it attended to itself alone, and goes on through the rest of the tower; its
+cosine with the query is its heat (MaskCLIP: Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022; CLIP Surgery: Li
+et al., 2023).
 
 ``gradients``: the derivative of the cosine at the last feature map, times the map itself, summed over channels (HiResCAM: Draelos,
 Carin, 2020; where the map is pooled by its mean it is Grad-CAM: Selvaraju et al., ICCV 2017).

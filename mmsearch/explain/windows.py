@@ -69,10 +69,8 @@ def window_grid(encoder: Encoder, picture: Image, vector: NDArray[np.float32]) -
     picture = _reduced(picture, encoder)
     parts = windows(*picture.size)
     preparer = encoder.preparer
-    rows = np.concatenate([
-        encoder.encode_images([preparer(picture.crop((w.left, w.top, w.left + w.side, w.top + w.side))) for w in parts[at : at + 32]])
-        for at in range(0, len(parts), 32)
-    ])
+    prepared = [preparer(picture.crop((w.left, w.top, w.left + w.side, w.top + w.side))) for w in parts]
+    rows = np.concatenate([encoder.encode_images(prepared[at : at + 32]) for at in range(0, len(prepared), 32)])
     return spread(parts, (rows @ vector).astype(np.float64), *picture.size)
 
 

@@ -33,13 +33,14 @@ class ArrayRows:
 
     def __init__(self, vids: Vids, vectors: NDArray[np.floating[Any]]) -> None:
         self._vids, self._vectors = vids, np.ascontiguousarray(vectors, dtype=np.float16)
+        self._first = int(vids[0]) if len(vids) and int(vids[-1]) - int(vids[0]) + 1 == len(vids) else None
 
     def blocks(self, rows: int = 65536) -> Iterator[tuple[Vids, NDArray[np.float16]]]:
         for start in range(0, len(self._vids), rows):
             yield self._vids[start : start + rows], self._vectors[start : start + rows]
 
     def gather(self, vids: Vids) -> NDArray[np.float16]:
-        return self._vectors[np.searchsorted(self._vids, vids)]
+        return self._vectors[np.searchsorted(self._vids, vids) if self._first is None else vids - self._first]
 
 
 class ExactIndex:

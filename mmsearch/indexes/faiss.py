@@ -44,6 +44,8 @@ class Filter:
         self._bits = np.packbits(wanted, bitorder="little")
         count = int(wanted.sum())
         self.complete = count == len(allowed)
+        self.parameters: dict[tuple[int, int], Any] = {}
+        """FAISS's objects for the settings that were used: making one costs as much as visiting a list."""
         self.selector = None if count == len(ann.vids) else faiss.IDSelectorBitmap(len(self._bits), faiss.swig_ptr(self._bits))
 
 
@@ -115,17 +117,18 @@ class FaissIndex:
         """The best of the candidates; ``None`` where the widest search finds too few."""
         while True:
             best = Best(queries, k, last)
-            found = candidates(self._ann, queries, setting, chosen.selector)
+            found = candidates(self._ann, queries, setting, chosen)
             if all([self._rescore(best, row, positions) for row, positions in enumerate(found)]):
                 return best
-            if setting.probe >= widest(self._ann.recipe, self._ann.index):
+            if setting.probe >= self._ann.widest:
                 return None
             # a filter that goes against the query: what it allows lies far off
             setting = Setting(setting.depth, setting.probe * _WIDER, setting.candidates * _WIDER)
 
     def _rescore(self, best: Best, row: int, positions: NDArray[np.int64]) -> bool:
         """Whether there were at least ``k`` candidates."""
-        positions = np.sort(positions[positions >= 0])
+        if positions[-1] < 0:
+            positions = positions[positions >= 0]
         vids = self._ann.vids[positions]
         if len(vids):
             best.offer_to(row, self._rows.gather(vids), vids)
@@ -140,15 +143,23 @@ class FaissIndex:
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
-def candidates(ann: Ann, queries: Vectors, setting: Setting, selector: Any = None) -> NDArray[np.int64]:
+def candidates(ann: Ann, queries: Vectors, setting: Setting, chosen: Filter | None = None) -> NDArray[np.int64]:
     """``(q, candidates)`` positions, best first as far as the index can tell; -1 where there are fewer."""
     faiss = library()
-
     if len(queries) < _THREADS_PAY:
         faiss.omp_set_num_threads(1)
     depth = min(setting.candidates, len(ann.vids))
-    wanted = parameters(ann.recipe, min(setting.probe, widest(ann.recipe, ann.index)), depth, selector)
-    found: NDArray[np.int64] = ann.index.search(np.ascontiguousarray(queries, dtype=np.float32), depth, params=wanted)[1]
+    key = setting.probe, depth
+    wanted = None if chosen is None else chosen.parameters.get(key)
+    if wanted is None:
+        selector = None if chosen is None else chosen.selector
+        wanted = parameters(ann.recipe, min(setting.probe, ann.widest), depth, selector)
+        if chosen is not None:
+            chosen.parameters[key] = wanted
+    asked = np.ascontiguousarray(queries, dtype=np.float32)
+    scores, found = np.empty((len(asked), depth), dtype=np.float32), np.empty((len(asked), depth), dtype=np.int64)
+    pointer = faiss.swig_ptr
+    ann.index.search_c(len(asked), pointer(asked), depth, pointer(scores), pointer(found), wanted)
     return found
 
 

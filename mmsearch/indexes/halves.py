@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +28,12 @@ _STRIPE = 512 * 1024
 
 _lock = threading.Lock()
 _widened = 0
+
+
+@cache
+def _quantizer(dim: int) -> Any:
+    faiss = library()
+    return faiss.ScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16)
 
 
 def kernel_pays(numbers: int) -> bool:
@@ -54,7 +61,7 @@ class Best:
         self._scores = np.full((count, k), -np.inf, dtype=np.float32)
         self._keys = np.full((count, k), -1, dtype=np.int64)
         self.k, self._last = k, last
-        self._quantizer = faiss.ScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16)
+        self._quantizer = _quantizer(dim)
         self._stripe = max(_STRIPE // (2 * dim), 64)
         self._plain = [self._scanner(row, None) for row in range(count)]
 
@@ -95,6 +102,11 @@ class Best:
 
     def neighbors(self, *, exact: bool = True) -> Neighbors:
         """What has been found."""
+        if len(self._keys) == 1:  # most searches are of one query, and each call of numpy costs them a percent
+            scores, keys = self._scores[0], self._keys[0]
+            order = np.lexsort((-keys, -scores))[: int((keys >= 0).sum())]
+            counts = np.array([len(order)], dtype=np.int64)
+            return Neighbors(scores[order][None], (self._last - keys[order])[None], counts, exact=exact)
         order = np.lexsort((-self._keys, -self._scores), axis=1)
         keys = np.take_along_axis(self._keys, order, axis=1)
         scores = np.take_along_axis(self._scores, order, axis=1)

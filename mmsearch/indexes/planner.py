@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mmsearch.indexes.audit import Audit, Questions, Recall, ask, audit, of_shares
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.faiss import FaissIndex, Rows, candidates
-from mmsearch.indexes.recipes import RECIPES, widest
+from mmsearch.indexes.recipes import RECIPES
 from mmsearch.indexes.saved import Ann, Plan, Setting
 from mmsearch.types import Vectors, Vids, VidSet
 
@@ -30,6 +30,7 @@ WORTH = 0.67
 """An index must answer in at most this share of the time that comparing every row takes."""
 _FACTORS = (2, 3, 5, 8, 12, 20, 40, 80)
 _MOST = 10_000  # candidates, whatever the depth
+_DEARER = 1.1  # times come with some noise
 _TIMED = 100
 _PLENTY, _LEAST = 20_000, 50
 Say = Callable[[str, float], None]
@@ -173,28 +174,39 @@ def tune(
 
 
 def _cheapest(rows: Rows, ann: Ann, asked: Sequence[Questions], target: float, depth: int) -> Setting | None:
+    """The narrowest search that reaches the target is found by halving, as recall only rises; then wider ones with fewer
+    candidates are timed until they get dearer.
+    """
+    probes = _probes(ann, depth)
+    low, high = 0, len(probes)
+    known: dict[int, Setting | None] = {}
+
+    def at(place: int) -> Setting | None:
+        if place not in known:
+            known[place] = _enough(ann, asked, probes[place], target, depth)
+        return known[place]
+
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if at(middle) else (middle + 1, high)
     best: Setting | None = None
-    worse = 0
-    for probe in _probes(ann, depth):
-        found = _enough(ann, asked, probe, target, depth)
+    for place in range(low, len(probes)):
+        found = at(place)
         if found is None:
             continue
-        ms = _timed_setting(rows, ann, found, asked[-1].vectors)
-        if best is None or ms < best.ms:
-            best, worse = replace(found, ms=ms), 0
-        else:
-            worse += 1
-            if worse == 2:  # wider searches only get dearer from here
-                break
+        found = replace(found, ms=_timed_setting(rows, ann, found, asked[-1].vectors))
+        if best is not None and found.ms > best.ms * _DEARER:
+            break
+        best = found if best is None or found.ms < best.ms else best
     return best
 
 
 def _probes(ann: Ann, depth: int) -> list[int]:
-    most = widest(ann.recipe, ann.index)
+    most = ann.widest
     if ann.recipe.knob == "beam":
         steps = [int(depth * 1.4**step) for step in range(1, 14)]
     else:
-        steps = [max(int(1.25**step), 1) for step in range(4, 40)]
+        steps = [max(int(1.2**step), 1) for step in range(4, 50)]
     kept = sorted({step for step in steps if step <= most})
     return kept or [most]
 

@@ -6,13 +6,14 @@ import json
 import mmap
 import struct
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmsearch.indexes._library import library
-from mmsearch.indexes.recipes import RECIPES, Recipe
+from mmsearch.indexes.recipes import RECIPES, Recipe, widest
 from mmsearch.types import Vids
 
 MAGIC = b"MMSIDX1\n"
@@ -58,7 +59,7 @@ class Plan:
         return replace(cls(value["recipe"], settings), exact_below=int(value["exact_below"]))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Ann:
     """A FAISS index over positions, the vid of each position (ascending), and how to search it. All vids are below ``upto``."""
 
@@ -72,6 +73,11 @@ class Ann:
     def recipe(self) -> Recipe:
         """How it was built."""
         return RECIPES[self.plan.recipe]
+
+    @cached_property
+    def widest(self) -> int:
+        """The largest setting of its knob that makes sense."""
+        return widest(self.recipe, self.index)
 
 
 def write(ann: Ann, path: Path) -> None:

@@ -17,6 +17,10 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+_ABSENT: Any = None
+"""Of a member whose type has no ``None``: an explicit null is refused, so that the schema can say what is allowed."""
+
+
 def _one_of(*names: str) -> dict[str, Any]:
     """The JSON schema of an object with exactly one of these members."""
     return {"oneOf": [{"required": [name]} for name in names]}
@@ -27,13 +31,12 @@ class TermIn(Asked):
 
     model_config = ConfigDict(json_schema_extra=_one_of("text", "id", "image", "url", "vector"))
 
-    # their types have no None: an explicit null is refused, so that the schema can say what is allowed
-    text: Text = Field(default=None, description="Words that describe what is looked for.")
-    id: Id = Field(default=None, description="A stored item.")
-    image: str = Field(default=None, description="A picture's bytes in base64. Larger ones: POST /v1/search/image.")
-    url: Annotated[str, Field(max_length=2048)] = Field(default=None, description="A picture to fetch; only with --allow-fetch.")
+    text: Text = Field(default=_ABSENT, description="Words that describe what is looked for.")
+    id: Id = Field(default=_ABSENT, description="A stored item.")
+    image: str = Field(default=_ABSENT, description="A picture's bytes in base64. Larger ones: POST /v1/search/image.")
+    url: Annotated[str, Field(max_length=2048)] = Field(default=_ABSENT, description="A picture to fetch; only with --allow-fetch.")
     vector: Annotated[list[float], Field(min_length=1, max_length=8192)] = Field(
-        default=None, description="A vector of the collection's own encoder."
+        default=_ABSENT, description="A vector of the collection's own encoder."
     )
     weight: float = Field(default=1.0, ge=-100, le=100, description="Below zero: away from it.")
 
@@ -65,6 +68,10 @@ class Paging(Asked):
     )
     relevance: bool = Field(default=False, description="Tell each hit's relevance, 0 to 1.")
     lexical: float = Field(default=0.0, ge=0, le=100, description="How much words in texts and names count beside the vectors.")
+    exact: bool | None = Field(
+        default=None, description="Compare every row, though there is an index; left out: as the collection does."
+    )
+    judged: bool | None = Field(default=None, description="Whether judgements that are stored count.")
     candidates: int | None = Field(default=None, ge=1, le=1_000_000, description="How many of the nearest are looked at by rerank.")
 
 
@@ -107,9 +114,9 @@ class ItemIn(Asked):
     model_config = ConfigDict(json_schema_extra=_one_of("text", "image", "url"))
 
     id: Id
-    text: Text = Field(default=None)
-    image: str = Field(default=None, description="A picture's bytes in base64. Larger ones: PUT /v1/items/{id}.")
-    url: Annotated[str, Field(max_length=2048)] = Field(default=None, description="A picture to fetch.")
+    text: Text = Field(default=_ABSENT)
+    image: str = Field(default=_ABSENT, description="A picture's bytes in base64. Larger ones: PUT /v1/items/{id}.")
+    url: Annotated[str, Field(max_length=2048)] = Field(default=_ABSENT, description="A picture to fetch.")
     group: Annotated[str, Field(min_length=1, max_length=4096)] | None = Field(
         default=None, description="A product, an album: what belongs together."
     )

@@ -6,9 +6,9 @@ A plain ASGI middleware: it adds no task and no queue to a request, and a stream
 from __future__ import annotations
 
 import logging
+import random
 import re
 import time
-import uuid
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -63,7 +63,7 @@ class Gate:
         began = time.perf_counter()
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope["mmsearch.request_id"] = request_id
         note: dict[str, object] = {}
         scope["mmsearch.note"] = note
@@ -142,8 +142,7 @@ class Gate:
     def _count(self, scope: Scope, status: int, size: int, seconds: float, note: dict[str, object]) -> None:
         route = getattr(scope.get("route"), "path", "other")  # the template: ids would make endless series
         method = scope["method"] if scope["method"] in _KNOWN_METHODS else "other"
-        self._metrics.requests.labels(route, method, str(status)).inc()
-        self._metrics.latency.labels(route).observe(seconds)
+        self._metrics.answered(route, method, status, seconds)
         if route in PUBLIC and status == 200:
             return  # every few seconds, for ever
         event(

@@ -15,6 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.requests = Counter("mmsearch_requests_total", "Requests answered.", ["route", "method", "status"], registry=registry)
         self.latency = Histogram("mmsearch_request_seconds", "Time to answer.", ["route"], buckets=_MS, registry=registry)
         self.running = Gauge("mmsearch_requests_running", "Requests in hand now.", registry=registry)
@@ -31,6 +32,15 @@ class Metrics:
         )
         self.written = Counter("mmsearch_items_written_total", "Items changed by requests.", ["what"], registry=registry)
         self.switched = Counter("mmsearch_switches_total", "Switches to another collection.", registry=registry)
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        key = route, method, status
+        counters = self._known.get(key)
+        if counters is None:  # labels() costs more than all the counting; routes, methods and statuses are few
+            counters = self._known[key] = self.requests.labels(route, method, str(status)), self.latency.labels(route)
+        counters[0].inc()
+        counters[1].observe(seconds)
 
     def text(self) -> bytes:
         """All metrics as Prometheus reads them."""

@@ -38,7 +38,7 @@ class Tokens:
 class Limits:
     """The most that one request, and all together, may use. Sizes in bytes, times in seconds."""
 
-    body_bytes: int = 16 << 20
+    body_bytes: int = 32 << 20
     image_bytes: int = 32 << 20
     megapixels: float = 50.0
     k: int = 200

@@ -61,8 +61,8 @@ def options_of(asked: Filtered, options: Options) -> dict[str, Any]:
     found = {name: getattr(asked, name) for name in names} | {"rerank": rerank}
     if asked.fields is not None:
         found["fields"] = asked.fields
-    if asked.candidates is not None:
-        found["candidates"] = asked.candidates
+    later = ("candidates", "exact", "judged")  # left to the collection where the caller does not say
+    found |= {name: value for name in later if (value := getattr(asked, name)) is not None}
     return found
 
 
@@ -93,7 +93,8 @@ async def _term(term: TermIn, limits: Limits, to_picture: ToPicture, fetch: Fetc
     if term.id is not None:
         return Term("item", term.id, term.weight)
     if term.vector is not None:
-        return Term("vector", np.asarray(term.vector, dtype=np.float32), term.weight)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            return Term("vector", np.asarray(term.vector, dtype=np.float32), term.weight)
     data = unbase64(term.image) if term.image is not None else await fetch(str(term.url))
     return Term("image", await to_picture(data), term.weight)
 

@@ -50,6 +50,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._started()
+            self._warming = asyncio.create_task(self._service.run(self._service.pictures.warm_up))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._service.drain()

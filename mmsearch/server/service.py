@@ -37,7 +37,7 @@ class Service:
         self.live, self.options = live, options
         self.metrics = Metrics()
         self.door = Doorkeeper(options.tokens)
-        self.pictures = Pictures(live, options.limits)
+        self.pictures = Pictures(options.limits)
         self.watcher = Watcher(live, self.metrics, options.watch_seconds)
         self.ready = False
         self.streams = 0

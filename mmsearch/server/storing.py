@@ -20,13 +20,8 @@ class StoredItem(NamedTuple):
     detail: str | None = None
 
 
-_DECODERS = 1
-"""Pictures from strangers are decoded in a process of their own, which may crash or be killed."""
-
-
-def store_items(collection: Collection, items: Sequence[Item], *, wait: float, megapixels: float) -> list[StoredItem]:
+def store_items(collection: Collection, items: Sequence[Item], options: IngestOptions, *, wait: float) -> list[StoredItem]:
     """Store all that can be stored. One call where all is well; where something is not, each item is tried on its own."""
-    options = IngestOptions(workers=_DECODERS, max_megapixels=megapixels)
     last = {item.id: item for item in items}  # of two with one id the later wins
     before = {id for id in last if id in collection}
     failed: dict[str, InputError] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -132,8 +133,8 @@ def guess(cell: str) -> Any:
     """
     if _INTEGER.fullmatch(cell):
         return int(cell)
-    if _DECIMAL.fullmatch(cell):
-        return float(cell)
+    if _DECIMAL.fullmatch(cell) and math.isfinite(number := float(cell)):
+        return number
     return _NAMES.get(cell.lower(), as_text(cell))
 
 
@@ -177,8 +178,10 @@ def _parquet(path: str) -> Any:
         hint = "pip install 'mmsearch[parquet]'"
         raise MissingExtra(f"{path}: reading Parquet needs pyarrow", hint=hint) from error
     try:
-        return ParquetFile(path)
-    except ArrowException as error:
+        file = ParquetFile(path)
+        file.schema_arrow.names  # noqa: B018  raises here where a name is not UTF-8
+        return file
+    except (ArrowException, ValueError) as error:
         raise SourceError(f"{path} is not a Parquet file: {str(error).splitlines()[0]}") from error
 
 
@@ -192,5 +195,6 @@ def _parquet_rows(path: str) -> Iterator[Row]:
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(number, values)
-        except ArrowException as error:
-            raise SourceError(f"{path}: broken after row {number:,}: {str(error).splitlines()[0]}") from error
+        except (ArrowException, ValueError, OverflowError) as error:  # also a text that is not UTF-8, a time beyond the calendar
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise SourceError(f"{path}: broken after row {number:,}: {why}") from error

@@ -194,5 +194,5 @@ def json_path(keys: Sequence[str]) -> str:
 
 
 def _escaped(key: str) -> str:
-    # SQLite compares a path with the key as it is spelt in the JSON text.
-    return json.dumps(key, ensure_ascii=False)[1:-1]
+    # SQLite compares a path with the key as it is spelt in the JSON text: what UTF-8 cannot hold is escaped there, see dump_meta
+    return json.dumps(key, ensure_ascii=isinstance(pack(key), bytes))[1:-1]

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
@@ -114,6 +115,8 @@ def translated(layout: Layout, disk: Disk | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, UnicodeDecodeError) and _is_ours(error.__traceback__):  # SQLite's message quotes damaged names
+            raise unreadable("a name in the schema", error) from error
         cause = getattr(error, "orig", error)  # SQLAlchemy wraps SQLite's errors
         if not isinstance(cause, sqlite3.Error):
             raise
@@ -125,7 +128,8 @@ ROW_ERRORS = (KeyError, ValueError, TypeError, AttributeError, OverflowError, Re
 
 
 _OF_DAMAGE = (
-    "no such column", "no such table", "no such module", "malformed", "parse error in tokenize", "error in tokenizer",
+    "no such column", "no such table", "no such module", "no such tokenizer", "malformed", "parse error in tokenize",
+    "error in tokenizer",
 )  # fmt: skip
 """How SQLite begins to say that a table is not as it was made, without calling the file damaged."""
 
@@ -144,6 +148,13 @@ def _is_of_damage(error: sqlite3.Error, name: str, said: str) -> bool:
     if not name:  # the module's own: a text that is not UTF-8, a schema that is none
         return not isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError)
     return name == "SQLITE_ERROR" and said.startswith(_OF_DAMAGE)
+
+
+def _is_ours(trace: TracebackType | None) -> bool:
+    """Whether an error came up in the store's own code, and not in what its user does within a transaction."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(__package__ or "mmsearch.store")
 
 
 def _ours(error: sqlite3.Error, layout: Layout, disk: Disk | None) -> Exception | None:

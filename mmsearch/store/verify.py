@@ -123,6 +123,7 @@ def check_items(connection: AnyConnection, layout: Layout, dim: int) -> Iterator
 
 def check_words(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
     """That the full-text table holds the live items and no others."""
+    words.search(raw(connection), "a", 1)  # raises where the table can be read no more
     wrong = words.mismatches(raw(connection))
     if wrong:
         yield Finding("warning", "words", f"the full-text table is wrong about {wrong} items", _MEND)

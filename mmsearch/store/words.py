@@ -41,6 +41,9 @@ def words(vid: int, id: str | bytes, path: bytes | None, text: str | bytes | Non
         raise unreadable(f"item {vid}", error) from error
 
 
+_QUOTED = re.compile(r'"[^"]*"(:?)')
+
+
 def _words(vid: int, id: str | bytes, path: bytes | None, text: str | bytes | None, meta: str) -> tuple[Any, ...]:
     if path is None:
         name = _plain(id)
@@ -55,6 +58,8 @@ def _plain(value: str | bytes) -> str:
 
 
 def _strings(meta: str) -> str:
+    if "\\" not in meta and "" not in _QUOTED.findall(meta):
+        return ""  # each quoted part is a key: numbers alone are not worth parsing, which is a twelfth of a bulk add
     found: list[str] = []
     _gather(json.loads(meta).values(), found)
     joined = " ".join(found)

@@ -60,3 +60,34 @@ def test_dupes_by_bytes_alone(inside, doubled):
     done = inside("-c", doubled, "dupes", "--threshold", "1", "--jsonl")
     assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["red.png", "trip/red copy.png"]
     assert "1 heap, 1 picture to spare" in inside("-c", doubled, "dupes", "--threshold", "1").err
+
+
+def test_dupes_remembers_what_is_no_duplicate(inside, doubled):
+    args = ("-c", doubled, "dupes")
+    done = inside(*args, "--not-duplicate", "green.png", "trip/green small.png")
+    assert (done.code, done.out) == (0, b"")
+    assert "no duplicates from now on" in done.err
+    assert inside(*args, "--not-duplicates", "--json").json["not_duplicates"] == [["green.png", "trip/green small.png"]]
+    names = {entry["id"] for heap in inside(*args, "--threshold", "0.999", "--json").json["heaps"] for entry in heap}
+    assert "green.png" not in names
+    assert inside(*args, "--not-duplicate", "green.png", "trip/green small.png", "--forget").code == 0
+    names = {entry["id"] for heap in inside(*args, "--threshold", "0.999", "--json").json["heaps"] for entry in heap}
+    assert "green.png" in names
+    assert inside(*args, "--forget").code == 2
+    assert inside(*args, "--not-duplicate", "green.png", "nobody").code == 1
+
+
+def test_why_draws_where_the_query_is_met(ask, library, tmp_path):
+    target = tmp_path / "heat.png"
+    done = ask("why", "trip/red and blue.jpg", "blue", "--heatmap", target, "--json")
+    assert done.code == 0, done.err
+    heat = done.json["heatmap"]
+    assert (heat["width"], heat["height"], heat["method"]) == (48, 48, "windows")
+    assert heat["hottest"][0] > 24  # blue is on the right
+    with Image.open(target) as picture:
+        assert picture.format == "PNG"
+    Image.new("RGB", (40, 40), (220, 20, 20)).save(tmp_path / "new.png")
+    assert ask("why", tmp_path / "new.png", "red", "--heatmap", tmp_path / "b.png").code == 0  # not indexed, and drawn
+    assert (tmp_path / "b.png").exists()
+    assert ask("why", "nobody.png", "red", "--heatmap", target).code == 1
+    assert ask("why", "red.png", "red", "--heatmap", tmp_path / "no" / "x.png").code == 4

@@ -162,15 +162,16 @@ def test_one_item_that_does_not_fit(small: Path, monkeypatch: pytest.MonkeyPatch
         encoder.encode_texts(["a", "b"])
 
 
-def test_other_errors_pass_through(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_named_and_keep_their_cause(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = OpenClipEncoder(f"local-dir:{small}", precision="fp32", device="cpu")
 
     def broken(self: object, batch: object) -> Any:
         raise RuntimeError("expected scalar type Float")
 
     monkeypatch.setattr(_towers.Towers, "texts", broken)
-    with pytest.raises(RuntimeError, match="expected scalar"):
+    with pytest.raises(ModelError, match="cannot encode this: expected scalar") as caught:
         encoder.encode_texts(["a"])
+    assert type(caught.value.__cause__) is RuntimeError
     assert encoder.batch_size == 32
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -189,14 +190,14 @@ def test_gradients_are_the_slope_of_the_score(folders: dict[str, Path]) -> None:
     slopes = np.zeros((4, 4))
     for at in np.ndindex(4, 4):
 
-        def stronger(module: object, inputs: object, output: torch.Tensor, at: tuple[int, ...] = at) -> torch.Tensor:
+        def stronger(step: float, at: tuple[int, ...], module: object, inputs: object, output: torch.Tensor) -> torch.Tensor:
             output = output.clone()
             output[0, :, at[0], at[1]] *= 1 + step
             return output
 
         scores = []
         for step in (-0.02, 0.02):
-            hook = towers.model.visual.layer4.register_forward_hook(stronger)
+            hook = towers.model.visual.layer4.register_forward_hook(partial(stronger, step, at))
             with torch.inference_mode():
                 row = torch.nn.functional.normalize(towers.model.encode_image(tokens._input(towers, picture)), dim=-1)
                 scores.append(float(row[0] @ torch.from_numpy(vector)))

@@ -67,9 +67,9 @@ def no_folder_sync() -> AbstractContextManager[Any]:
 
 def synchronous_normal() -> AbstractContextManager[Any]:
     """SQLite's faster setting, advised all over the web: acknowledged commits are lost."""
-    parameters, pragmas, begin, pool = catalog._MODES["rw"]
-    weaker = tuple((name, "NORMAL" if name == "synchronous" else value) for name, value in pragmas)
-    return patch.dict(catalog._MODES, rw=(parameters, weaker, begin, pool))
+    assert dict(catalog.WRITER_PRAGMAS)["synchronous"] == "FULL"
+    weaker = tuple((name, "NORMAL" if name == "synchronous" else value) for name, value in catalog.WRITER_PRAGMAS)
+    return patch.object(catalog, "WRITER_PRAGMAS", weaker)
 
 
 @contextmanager

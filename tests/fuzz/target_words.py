@@ -1,4 +1,4 @@
-"""Random and damaged filters and config files: FilterError or UsageError, or an answer; and nothing of a filter becomes SQL."""
+"""Random and damaged filters and config files: a typed error, or an answer; and nothing of a filter becomes SQL."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ FILTERS = (
 )
 WORDS = re.split(
     r"\s+",
-    r"""and or not in like between is null true false price id kind group path size mtime taken text meta a.b "q" 'it''s' 1 -1 1.5 1e9
+    r"""and or not in like between is null true false price id kind group path size mtime taken text meta a.b "q" 'it''s' 1 -1 1e9
     = == != <> < <= > >= ( ) , . : :ids :p -- /* */ ; ? @ $ # ~ | || & ^ ! % + - * / \ [ ] { } :: -> ->> select union from case
     when end cast exists glob regexp match collate escape x'00' 0x1F attach pragma vacuum load_extension( char( '\0 é 😺 \u202e""",
 )
+VALUES = ("50", "-1.5", "'Acme'", '"Acme"', ":p", "'2023-05'", "true", "'it''s'", "1e300", "'%'")
 SENTINEL = "zqx"
-_SAFE_WORDS = {"item", "and", "or", "not", "in", "is", "null", "like", "between", "case", "when", "then", "else", "end", "cast", "as",
-               "text", "json_extract", "json_type", "meta", "id", "kind", "group", "root", "path", "size", "mtime_ns", "width",
-               "height", "taken", "true", "false", "select", "where"}  # fmt: skip
+_SAFE_WORDS = {
+    "item", "and", "or", "not", "in", "is", "null", "like", "between", "case", "when", "then", "else", "end", "cast",
+    "as", "text", "json_extract", "json_type", "meta", "id", "kind", "group", "root", "path", "size", "mtime_ns",
+    "width", "height", "taken", "true", "false", "select", "where",
+}  # fmt: skip
 CONFIG = b"""# my settings
 collection = "/srv/photos"
 model = "mini"
@@ -64,6 +67,10 @@ def _filter(rng: random.Random) -> str:
     if rng.random() < 0.3:
         return " ".join(rng.choice(WORDS) for _ in range(rng.randrange(1, 14)))
     parts = re.split(r"(\s+)", rng.choice(FILTERS))
+    if rng.random() < 0.35:  # still a filter: other values, and other ways of joining
+        swaps = {"and": "or", "<": ">=", "=": "!=", ">=": "<", "in": "not in", "like": "not like"}
+        parts = [swaps[part] if part in swaps and rng.random() < 0.3 else part for part in parts]
+        return "".join(rng.choice(VALUES) if re.fullmatch(r"[-\d.e]+|'.*'|\".*\"", part) else part for part in parts)
     for _ in range(rng.choice((1, 1, 2, 4))):
         at = rng.randrange(len(parts))
         what = rng.randrange(5)

@@ -18,7 +18,16 @@ from mmsearch import settings
 from mmsearch.encoders._batches import Batches
 from mmsearch.encoders._identity import Preprocessing, dimension
 from mmsearch.encoders._tokenize import ClipTokenizer, tokenizer_for
-from mmsearch.errors import CollectionCorrupt, FilterError, ImageError, ModelCorrupt, ModelError, StorageError, UsageError
+from mmsearch.errors import (
+    CollectionCorrupt,
+    FilterError,
+    ImageError,
+    ModelCorrupt,
+    ModelError,
+    SourceError,
+    StorageError,
+    UsageError,
+)
 from mmsearch.images import open_image
 from mmsearch.images.exif import read_exif
 from mmsearch.models import canonical
@@ -68,6 +77,27 @@ def test_names_of_columns_that_are_no_text(tmp_path: Path) -> None:
             str(asset.meta).encode()  # the catalogue and every reader of JSON want UTF-8
 
 
+def test_a_cell_of_four_hundred_digits(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("text,price\nx," + "9" * 400 + ".5\n")
+    (asset,) = Manifest(tmp_path / "m.csv").scan()
+    assert asset.meta == {"price": "9" * 400 + ".5"}  # was infinity, which no JSON can say and the catalogue refused
+
+
+def test_a_text_in_parquet_that_is_not_utf8(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    raw = pa.array([b"good", b"\xff\xfe"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
+    pq.write_table(pa.table({"text": text}), tmp_path / "m.parquet")
+    with pytest.raises(SourceError, match="broken after row"):  # was a UnicodeDecodeError
+        list(Manifest(tmp_path / "m.parquet").scan())
+    whole = (tmp_path / "m.parquet").read_bytes()
+    (tmp_path / "m.parquet").write_bytes(whole.replace(b"text", b"te\xfft"))
+    with pytest.raises(SourceError, match="not a Parquet file"):
+        list(Manifest(tmp_path / "m.parquet").scan())
+
+
 def test_a_line_break_in_the_name_of_a_column(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text('"a\nb","c\nd"\n1,2\n')
     with pytest.raises(Exception, match="no column is known") as caught:
@@ -100,6 +130,15 @@ def test_a_pattern_longer_than_sqlite_takes() -> None:
         filter_sql("text like :p", {"p": "%" * 50_001})
 
 
+def test_a_field_whose_name_is_not_utf8(place: Path) -> None:
+    with Store.open(place) as store:
+        with store.writer() as writer:
+            writer.commit(Change([caption("c", "words", meta={"odd\udcffkey": 7})], vectors(["c"])))
+        with store.snapshot() as snapshot:  # was a UnicodeEncodeError; a terminal hands on such bytes
+            assert len(snapshot.select('"odd\udcffkey" = 7')) == 1
+            assert len(snapshot.select('"other\udcff" = 7')) == 0
+
+
 # --- collections ------------------------------------------------------------------------------------------------------
 
 
@@ -120,6 +159,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "c"
 
 
+WORDS = "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'porter', ?) WHERE name = 'words'"
 DAMAGE = {
     "text that is not UTF-8": "UPDATE item SET id = CAST(x'ff41' AS TEXT) WHERE vid = 0",
     "an unknown kind": "UPDATE item SET kind = 'imbge' WHERE vid = 0",
@@ -127,6 +167,8 @@ DAMAGE = {
     "meta that is no object": "UPDATE item SET meta = '[1]' WHERE vid = 1",
     "no id": "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'id TEXT NOT NULL', 'id TEXT') "
              "WHERE name = 'item'; PRAGMA writable_schema = RESET; UPDATE item SET id = NULL WHERE vid = 0",
+    "words of a tokenizer that there is not": WORDS.replace("?", "'porker'"),
+    "words of a tokenizer that is no text": WORDS.replace("?", "CAST(x'70f372' AS TEXT)"),
     "a column of another name": "ALTER TABLE item RENAME COLUMN taken TO tbken",
     "a segment of minus one row": "UPDATE segment SET nrows = -1",
     "a segment of some rows": "UPDATE segment SET nrows = 'some'",
@@ -157,6 +199,9 @@ def test_a_catalogue_that_holds_nonsense_is_named_and_never_raises_what_nobody_e
     assert all(len(f"{error}\n{error.hint}".splitlines()) <= 3 for error in raised)  # type: ignore[attr-defined]
 
 
+FOREIGN = (sqlite3.Error, UnicodeDecodeError)
+
+
 def _use(store: Store) -> list[Exception]:
     raised: list[Exception] = []
     try:
@@ -165,16 +210,17 @@ def _use(store: Store) -> list[Exception]:
                 lambda: snapshot.records([0, 1]), lambda: list(snapshot.stats("photos")), snapshot.fields, snapshot.roots,
                 lambda: snapshot.select("price = 1 and taken is null"), lambda: snapshot.fetch([0, 1]),
                 lambda: snapshot.meta("key"), lambda: snapshot.by_id(["a.jpg"]),
+                lambda: snapshot.search_text("words", 5),
             )  # fmt: skip
             for ask in asks:
                 try:
                     ask()
                 except Exception as error:  # noqa: BLE001 -- which it is, is what is tested
                     raised.append(error)
-            if any(isinstance(error, sqlite3.Error) for error in raised):  # turned into ours where the snapshot ends
-                raise next(error for error in raised if isinstance(error, sqlite3.Error))
+            if foreign := [error for error in raised if isinstance(error, FOREIGN)]:  # turned into ours where the snapshot ends
+                raise foreign[0]
     except CollectionCorrupt as error:
-        return [*(one for one in raised if not isinstance(one, sqlite3.Error)), error]
+        return [*(one for one in raised if not isinstance(one, FOREIGN)), error]
     return raised
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import numpy as np
 import pytest
 
 import mmsearch as mm
+from mmsearch.collection import indexing, routing
 from mmsearch.indexes import planner
 from mmsearch.testing.indexes import brute_force, unit_rows
 
@@ -16,31 +18,48 @@ DIM, ROWS = 32, 3000
 
 @pytest.fixture(autouse=True)
 def _small_collections_count(monkeypatch):
-    """Build for a few thousand items too, whatever comparing every row would take."""
-    monkeypatch.setattr(planner, "FEWEST", 300)
-    monkeypatch.setattr(planner, "WORTH", 1e9)
+    easy(monkeypatch)
+
+
+def easy(patch):
+    """Build for a few thousand items too, whatever comparing every row would take, and ask fewer questions."""
+    patch.setattr(planner, "FEWEST", 300)
+    patch.setattr(planner, "WORTH", 1e9)
+    patch.setattr(planner, "DEPTHS", (10, 100))
+    patch.setattr(planner, "_TIMED", 10)
+    patch.setattr(indexing, "_QUERIES", 150)
 
 
 def items(first, vectors):
     return [mm.Item(id=f"i{first + n}", image=b"-", meta={"n": first + n}, vector=row) for n, row in enumerate(vectors)]
 
 
-@pytest.fixture
-def place(tmp_path):
-    return tmp_path / "c"
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def vectors():
     return unit_rows(ROWS, DIM, 1)
 
 
-@pytest.fixture
-def collection(place, vectors):
-    with mm.Collection.open(place, create=True, model=f"toy:{DIM}") as one:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, vectors):
+    """Made once; each test has a copy."""
+    where = tmp_path_factory.mktemp("built") / "c"
+    with mm.Collection.open(where, create=True, model=f"toy:{DIM}") as one, pytest.MonkeyPatch.context() as patch:
+        easy(patch)
         one.add(items(0, vectors))
         one.add([mm.Item(id=f"t{n}", text=f"text {n}", vector=row) for n, row in enumerate(unit_rows(150, DIM, 2))])
         assert one.build_index(recipes=["ivf-sq8"], recall=0.9, kind="image") == {"image": one.status().indexes[0].reason}
+    return where
+
+
+@pytest.fixture
+def place(tmp_path, built):
+    shutil.copytree(built, tmp_path / "c")
+    return tmp_path / "c"
+
+
+@pytest.fixture
+def collection(place):
+    with mm.Collection.open(place) as one:
         yield one
 
 
@@ -102,16 +121,17 @@ def test_a_filter_gives_k_whenever_k_exist(collection, vectors, where, count):
     assert all(hit.meta["n"] < count for hit in hits)
 
 
-def test_the_first_questions_of_a_process_do_not_wait_for_it(collection, place, vectors):
+def test_the_first_questions_of_a_process_do_not_wait_for_it(place, vectors, monkeypatch):
+    monkeypatch.setattr(routing, "_READING", 1e4)  # a file so large that opening it takes minutes
     with mm.Collection.open(place) as fresh:
         kinds = [fresh.search(mm.vector(vectors[0]), kind="image").exact for _ in range(2)]
         assert kinds == [True, True]
-        fresh._index_files.spend(10.0)  # as if many had been asked
+        fresh._index_files.spend(1000.0)  # as if many had been asked
         assert not fresh.search(mm.vector(vectors[0]), kind="image").exact
 
 
 @pytest.mark.parametrize("how", ["missing", "damaged", "short"])
-def test_a_bad_file_means_exact_answers_and_a_new_one(collection, place, vectors, how):
+def test_a_bad_file_means_exact_answers_and_a_new_one(place, vectors, how):
     (path,) = (place / "indexes").iterdir()
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -180,12 +200,12 @@ def test_compaction_does_not_disturb_it(collection, vectors):
 
 def test_a_small_collection_goes_without(tmp_path, monkeypatch):
     monkeypatch.undo()
-    with mm.Collection.open(tmp_path / "c", create=True, model="toy:8") as small:
-        small.add([mm.Item(id=f"i{n}", image=b"-", vector=row) for n, row in enumerate(unit_rows(200, 8, 1))])
+    with mm.Collection.open(tmp_path / "c", create=True, model="toy:16") as small:
+        small.add([mm.Item(id=f"i{n}", image=b"-", vector=row) for n, row in enumerate(unit_rows(200, 16, 1))])
         decided = small.build_index()
         assert "200 rows are compared one by one" in decided["image"]
         assert small.status().indexes[0].reason == decided["image"]
-        assert small.search(mm.vector(unit_rows(1, 8, 1)[0])).exact
+        assert small.search(mm.vector(unit_rows(1, 16, 1)[0])).exact
 
 
 def test_what_cannot_be_meant_is_refused(collection):

@@ -42,7 +42,8 @@ def test_the_formula_is_rocchios() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "same"),
-    [("A  Cat", "a cat", True), ("\tcat\n", "CAT", True), ("Straße", "STRASSE", True), ("ﬁre", "fire", True), ("cat", "cats", False)],
+    [("A  Cat", "a cat", True), ("\tcat\n", "CAT", True), ("Straße", "STRASSE", True), ("ﬁre", "fire", True),
+     ("cat", "cats", False)],
 )
 def test_texts_that_count_as_the_same(one: str, other: str, same: bool) -> None:
     assert (normalised(one) == normalised(other)) is same
@@ -85,6 +86,8 @@ def test_what_is_said_last_counts_and_is_forgotten(shop: mm.Collection) -> None:
     assert shop.judgements() == [Judgement("red", ("red", "green"), ("blue",))]
     shop.judge("a", like=["pink"])
     assert [one.query for one in shop.judgements()] == ["a", "red"]
+    assert shop.judgements(" A") == [Judgement("a", ("pink",))]
+    assert shop.judgements("b") == []
     path = shop.path
     shop.close()
     with mm.Collection.open(path) as again:  # another process

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import mmsearch as mm
-from mmsearch.calibrate import _auc, fit_pairs, loaded, own_pairs
 from mmsearch.calibrate import Pairs as OwnPairs
+from mmsearch.calibrate import _auc, fit_pairs, loaded, own_pairs
 from mmsearch.encoders.toy import ToyEncoder
 from mmsearch.errors import UsageError
 from mmsearch.evaluation import calibration_error, roc_auc

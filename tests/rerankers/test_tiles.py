@@ -46,7 +46,8 @@ def test_a_small_thing_comes_first_with_its_box() -> None:
     pictures = {1: Image.new("RGB", (200, 100), (200, 110, 110)), 2: street("red", (150, 60)), 3: street("blue", (10, 10))}
     rows = toy.encode_images([toy.preparer(picture) for picture in pictures.values()])
     (target,) = toy.encode_texts(["red"])
-    hits = [Hit(at, str(vid), Kind.IMAGE, float(row @ target), vid) for at, (vid, row) in enumerate(zip(pictures, rows, strict=True), 1)]
+    scores = (rows @ target).tolist()
+    hits = [Hit(vid, str(vid), Kind.IMAGE, score, vid) for vid, score in zip(pictures, scores, strict=True)]
     loads: list[int] = []
 
     def load(hit: Hit, encoder: object) -> tuple[Image.Image, tuple[int, int]]:

@@ -180,7 +180,8 @@ def test_a_body_that_does_not_come_is_not_waited_for(tmp_path):
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(
-                f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {WRITE}\r\nContent-Type: application/json\r\n"
+                f"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {WRITE}\r\n"
+                "Content-Type: application/json\r\n"
                 "Content-Length: 100\r\n\r\n{".encode()
             )
             slow.settimeout(5)
@@ -201,7 +202,9 @@ def test_a_head_that_does_not_come_is_not_waited_for(tmp_path, monkeypatch, sent
             slow.settimeout(5)
             slow.sendall(sent)
             if sent.endswith(b"\r\n\r\n"):
-                assert slow.recv(5000).startswith(b"HTTP/1.1 200")
+                answer = b""
+                while not answer.endswith(b"ok\n"):
+                    answer += slow.recv(5000)
                 slow.sendall(b"\r\n")  # a connection that is kept alive by nothing
             began = time.monotonic()
             with suppress(ConnectionResetError):

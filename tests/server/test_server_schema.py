@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from mmsearch.collection import Collection
 from mmsearch.encoders.toy import ToyEncoder
@@ -43,21 +43,37 @@ def operations(service):
     return [found.ok() for found in schema.get_all_operations()]
 
 
+def is_ambiguous(case) -> bool:
+    """Whether what is wrong is not sent: a list of one is written as its element, and the token is always there."""
+    parameters = case.operation.definition.raw.get("parameters", [])
+    lists = {one["name"] for one in parameters if one["in"] == "query" and one["schema"].get("type") == "array"}
+    alone = any(name in lists and not isinstance(value, list) for name, value in (case.query or {}).items())
+    return alone or "Authorization" not in (case.headers or {})
+
+
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_every_operation_does_what_it_says(operations, mode):
-    """All checks of schemathesis but one: status, content type, schema, headers, no server error, wrong data refused, the token …"""
+    """All checks of schemathesis but one: status, content type, schema, headers, no server error, wrong data refused …"""
     mode = schemathesis.GenerationMode(mode)
     tried, wrong = set(), []
     for operation in operations:
 
-        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate],  # the first failure says enough; to shrink it takes minutes
+            database=None,
+        )
         @given(case=operation.as_strategy(mode))
         def check(case):
             tried.add(case.operation.label)
+            assume(not (mode.is_negative and is_ambiguous(case)))
             # what a filter or a picture means is beyond any schema: such requests may be refused, but not for their form
             answer = case.call_and_validate(headers={"Authorization": f"Bearer {WRITE}"}, excluded_checks=[acceptance])
             if mode.is_positive:
-                assert "does not have the form" not in answer.text, answer.text
+                assert b"does not have the form" not in answer.content, answer.text
 
         try:
             check()

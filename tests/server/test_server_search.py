@@ -65,7 +65,13 @@ def test_every_kind_of_term_means_what_it_means_in_python(reader, library):
 
 def test_liked_and_disliked_items(reader, library):
     answer = reader.post("/v1/search", json={"like": ["red.png", "blue.png"], "unlike": ["green.png"]}).json()
-    query = 0.5 * item("red.png") + 0.5 * item("blue.png") - 0.5 * item("green.png")
+    assert (
+        [hit["id"] for hit in answer["hits"]]
+        == library.similar(["red.png", "blue.png"], unlike=["green.png"]).ids
+        == ["sub/pink.png"]
+    )
+    answer = reader.post("/v1/search", json={"text": "pink", "like": ["red.png"], "unlike": ["green.png"]}).json()
+    query = text("pink") + item("red.png") - 0.5 * item("green.png")
     assert [hit["id"] for hit in answer["hits"]] == library.search(query, k=20).ids
 
 
@@ -172,3 +178,66 @@ def test_what_makes_no_sense_is_told(reader, body, word):
 
 def test_an_unknown_item_in_a_query_is_404(reader):
     assert reader.post("/v1/search", json={"like": ["nothing"]}).status_code == 404
+
+
+def test_shares_say_what_each_term_gave(reader):
+    asked = {"text": "red", "terms": [{"text": "blue", "weight": -0.5}, {"id": "sub/pink.png", "weight": 0.3}], "explain": True}
+    for hit in reader.post("/v1/search", json=asked).json()["hits"]:
+        assert [one["term"] for one in hit["why"]] == ["red", "blue", "sub/pink.png"]
+        assert sum(one["share"] for one in hit["why"]) == pytest.approx(hit["score"], abs=2e-3)
+    best = reader.post("/v1/search", json=asked).json()["hits"][0]
+    assert best["why"][0]["share"] == max(one["share"] for one in best["why"])
+    assert all(hit["why"] is None for hit in reader.post("/v1/search", json={"text": "red"}).json()["hits"] if "why" in hit)
+
+
+def test_a_heatmap_shows_where(serve, stocked, tmp_path):
+    from PIL import Image
+
+    from mmsearch.sources import Folder
+
+    whole = Image.new("RGB", (400, 400), (20, 40, 220))
+    whole.paste((220, 20, 20), (300, 300, 400, 400))
+    whole.save(tmp_path / "photos" / "both.png")
+    stocked.sync(Folder(tmp_path / "photos"))
+    client = serve()
+    found = client.get("/v1/heatmap/both.png", params={"q": "red"}).json()
+    assert (found["width"], found["height"], found["id"]) == (400, 400, "both.png")
+    assert min(found["hottest"]) > 200
+    assert max(map(max, found["grid"])) == 1.0
+    drawn = client.get("/v1/heatmap/both.png", params={"q": "red", "form": "png"})
+    assert (drawn.headers["content-type"], drawn.content[:4]) == ("image/png", b"\x89PNG")
+    for path in ("/v1/heatmap/%2Fetc%2Fpasswd", "/v1/heatmap/nothing", "/v1/heatmap/sku%2Fdress"):
+        assert client.get(path, params={"q": "red"}).status_code == 404
+
+
+def test_products_are_ranked_by_their_fields(reader, library):
+    weights = {"photo": 1.0, "text": 0.5}
+    answer = reader.post("/v1/search", json={"text": "red", "kind": "any", "fields": weights, "k": 5}).json()
+    hits = library.search("red", kind="any", fields=weights, k=5)
+    assert [hit["id"] for hit in answer["hits"]] == hits.ids
+    assert [hit["matches"] for hit in answer["hits"]] == [dict(hit.matches) for hit in hits]
+
+
+def test_the_service_says_when_it_can_answer(library):
+    from starlette.testclient import TestClient
+
+    from mmsearch.server import Options, Tokens, create_app
+
+    app = create_app(library, Options(tokens=Tokens(write="x" * 16)))
+    early = TestClient(app, base_url="http://localhost")
+    assert (early.get("/healthz").status_code, early.get("/readyz").status_code) == (200, 503)
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.get("/readyz").status_code == 200
+    assert early.get("/readyz").status_code == 503
+
+
+def test_metrics_count(serve):
+    client = serve(limits={"streams": 0})
+    client.get("/v1/search", params={"q": "red"})
+    assert client.get("/v1/status/events").status_code == 503
+    told = client.get("/metrics").text
+    assert 'mmsearch_requests_total{method="GET",route="/v1/search",status="200"} 1.0' in told
+    assert 'mmsearch_items{kind="image"} 4.0' in told
+    assert "mmsearch_batch_queries_count 1.0" in told
+    other = serve().get("/metrics").text
+    assert 'route="/v1/search"' not in other  # a registry of its own

@@ -60,7 +60,7 @@ def address(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         yield f"{found[0]}?token={TOKEN}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.communicate(timeout=20)
 
 
 @pytest.fixture(scope="session")
@@ -92,8 +92,10 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         page.on("console", note)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.add_init_script(
-            "window.shift = 0; new PerformanceObserver((list) => { for (const one of list.getEntries()) "
-            "if (!one.hadRecentInput) window.shift += one.value; }).observe({type: 'layout-shift', buffered: true})"
+            "window.shift = 0; window.shifted = []; new PerformanceObserver((list) => { for (const one of list.getEntries()) "
+            "if (!one.hadRecentInput) { window.shift += one.value; window.shifted.push(one.value.toFixed(3) + ': ' + "
+            "one.sources.map((from) => from.node?.className || from.node?.id || from.node?.nodeName).join(' ')); } })"
+            ".observe({type: 'layout-shift', buffered: true})"
         )
         page.goto(address)
         if hash:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import mmsearch as mm
 
-from .web_help import ask, axe_source, names, settle
+from .web_help import ask, axe_source, names, settle, until
 
 pytestmark = pytest.mark.browser
 
@@ -25,7 +25,7 @@ def test_words_find_pictures_and_stand_in_the_address(visit):
     assert page.url.endswith("#q=red")
     ask(page, "blue")
     page.go_back()
-    page.wait_for_function("document.querySelector('h1').textContent === '“red”'")
+    until(page, "document.querySelector('h1').textContent === '“red”'")
     settle(page)
     assert names(page, 1)[0].startswith("red")
     assert page.locator("#words").input_value() == "red"
@@ -62,7 +62,7 @@ def test_filters_narrow_and_their_counts_follow(visit):
     settle(page)
     assert page.locator(".card").count() == 10, "the address keeps the filters"
     page.get_by_text("Clear all").click()
-    page.wait_for_function("document.querySelectorAll('.card:not(.ghost)').length > 10")
+    until(page, "document.querySelectorAll('.card:not(.ghost)').length > 10")
 
 
 def test_a_range_of_prices(visit):
@@ -95,7 +95,7 @@ def test_a_picture_and_the_part_of_it_that_is_meant(visit):
     page.mouse.up()
     page.locator("#crop-done").click()
     page.wait_for_selector(".chip img")
-    page.wait_for_function("document.querySelector('h1').textContent === 'your picture'")
+    until(page, "document.querySelector('h1').textContent === 'your picture'")
     settle(page)
     assert all(name.startswith("blue") for name in names(page))
     ask(page, "green")
@@ -120,7 +120,7 @@ def test_a_picture_can_be_dropped_and_pasted(visit, way):
     for _ in range(13):  # by keys: half as wide, which leaves the red side
         page.keyboard.press("Shift+ArrowLeft")
     page.locator("#crop-done").click()
-    page.wait_for_function("document.querySelector('h1').textContent === 'your picture'")
+    until(page, "document.querySelector('h1').textContent === 'your picture'")
     settle(page)
     assert all(name.startswith("red") for name in names(page))
 
@@ -139,7 +139,7 @@ def test_a_hit_is_looked_at_closely_with_keys_alone(visit):
     terms = page.locator(".why .term").all_inner_texts()
     assert terms == ["red blue", "not blue"]
     shares = [float(figure.replace("−", "-")) for figure in page.locator(".why .figure").all_inner_texts()]
-    cosine = float(re.search(r"cosine ([\d.]+)", page.locator("#detail").inner_text())[1])
+    cosine = float(re.search(r"cosine (\d\.\d+)", page.locator("#detail").inner_text())[1])
     assert sum(shares) == pytest.approx(cosine, abs=2e-3), "the shares of the terms make the score"
     with page.expect_response(re.compile("/v1/heatmap/")) as heat:
         page.get_by_role("button", name="Where?").click()
@@ -148,6 +148,28 @@ def test_a_hit_is_looked_at_closely_with_keys_alone(visit):
     assert page.locator("#detail h2").inner_text() == names(page, 3)[2]
     page.keyboard.press("Escape")
     assert page.locator("#detail[open]").count() == 0
+
+
+def test_a_products_other_photos_and_its_text_are_shown_with_it(visit, shop):
+    with mm.Collection.open(shop) as collection:
+        items = []
+        for n in (1, 2, 3):
+            path = shop.parent / f"pot-{n}.png"
+            Image.new("RGB", (60, 60 + n), (130, 20, 150)).save(path)
+            items.append(mm.Item(f"pot#photo-{n}", image=path, group="pot", meta={"title": "purple pot"}))
+        collection.add([*items, mm.Item("pot#description", text="a pot for purple plants", group="pot")])
+    page = visit()
+    try:
+        ask(page, "purple")
+        page.locator(".card .open").first.click()
+        product = page.locator(".side section").first
+        product.locator("p").wait_for()
+        assert product.locator("p").inner_text() == "a pot for purple plants"
+        assert product.locator(".strip button").count() == 2
+        page.goto("about:blank")  # nothing is asked for any more
+    finally:
+        with mm.Collection.open(shop) as collection:
+            collection.delete(["pot#photo-1", "pot#photo-2", "pot#photo-3", "pot#description"])
 
 
 def test_liked_and_disliked_turn_the_answer(visit):
@@ -175,11 +197,11 @@ def test_scrolling_shows_all_of_them_once_and_nothing_jumps(visit):
         page.wait_for_timeout(60)
         if page.locator(".card:not(.ghost)").count() == 80:
             break
-    page.wait_for_function("document.querySelectorAll('.card:not(.ghost)').length === 80")
+    until(page, "document.querySelectorAll('.card:not(.ghost)').length === 80")
     ids = page.locator(".card").evaluate_all("(all) => all.map((one) => one.dataset.id)")
     assert len(set(ids)) == 80
     assert page.locator("#more").is_hidden()
-    assert page.evaluate("window.shift") < 0.02
+    assert page.evaluate("window.shift") < 0.02, page.evaluate("window.shifted")
 
 
 def test_texts_are_found_too(visit):
@@ -205,7 +227,7 @@ def test_what_is_indexed_meanwhile_is_seen_at_once(visit, shop, tmp_path):
     with mm.Collection.open(shop) as collection:
         collection.add([mm.Item("late", text="late words")])
         try:
-            page.wait_for_function("(before) => document.querySelector('#progress').textContent !== before", arg=before)
+            until(page, f"document.querySelector('#progress').textContent !== '{before}'")
             assert "85 items" in page.locator("#progress").inner_text()
         finally:
             collection.delete(["late"])

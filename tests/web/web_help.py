@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,14 @@ def ask(page: Any, words: str) -> None:
     with page.expect_response(lambda response: response.url.endswith("/v1/search")):
         page.press("#words", "Enter")
     settle(page)
+
+
+def until(page: Any, condition: str, seconds: float = 20) -> None:
+    """Wait for a condition in JavaScript. Playwright's own waiting evaluates text inside the page, which its policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"never: {condition}"
+        page.wait_for_timeout(50)
 
 
 def names(page: Any, count: int = 8) -> list[str]:

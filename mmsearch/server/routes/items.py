@@ -24,11 +24,11 @@ router = APIRouter(prefix="/v1/items", tags=["items"])
 
 @router.post("", response_model=ItemsOut, summary="Add or replace items")
 async def upsert(asked: ItemsIn, request: Request) -> Response:
-    """Each item gets a status of its own: ``stored``, or ``skipped`` and why. Searchable when the answer comes."""
+    """Each item gets a status of its own: ``added``, ``updated``, or ``failed`` and why. Searchable when the answer comes."""
     service = writing(request)
     _few_enough(service, len(asked.items))
     items = [await _item(service, one) for one in asked.items]
-    return await _store(service, items)
+    return _statuses(service, await _store(service, items))
 
 
 @router.post("/delete", response_model=ItemsOut, summary="Delete items")
@@ -74,7 +74,10 @@ async def put(
         item = Item(id=id, text=_utf8(data), group=group, meta=fields)
     else:
         item = Item(id=id, image=data, group=group, meta=fields)
-    return await _store(service, [item])
+    (status,) = await _store(service, [item])
+    if status.status == "failed":
+        raise Problem(422, f"the picture cannot be stored: {status.detail}", reason=status.reason)
+    return _statuses(service, [status])
 
 
 @router.delete("/{id}", response_model=ItemsOut, summary="Delete one item")
@@ -109,14 +112,14 @@ async def _item(service: Service, one: ItemIn) -> Item:
     return Item(id=one.id, image=data, group=one.group, meta=one.meta)
 
 
-async def _store(service: Service, items: list[Item]) -> Response:
-    limits = service.options.limits
-
+async def _store(service: Service, items: list[Item]) -> list[StoredItem]:
     def store() -> list[StoredItem]:
         with service.live.use() as collection:
-            return store_items(collection, items, wait=limits.write_wait, megapixels=limits.megapixels)
+            return store_items(
+                collection, items, service.pictures.for_items(collection.encoder), wait=service.options.limits.write_wait
+            )
 
-    return _statuses(service, await service.write(store))
+    return await service.write(store)
 
 
 async def _delete(service: Service, ids: list[str]) -> list[ItemStatus]:
@@ -136,14 +139,14 @@ async def _patch(service: Service, patches: Mapping[str, Mapping[str, Any]], by:
 
 
 def _statuses(service: Service, statuses: Sequence[ItemStatus | StoredItem]) -> Response:
-    """What became of each; 422 where nothing could be stored at all."""
+    """What became of each."""
     for one in statuses:
         service.metrics.written.labels(one.status).inc()
     rows = [
         {name: value for name in ("id", "status", "reason", "detail") if (value := getattr(one, name, None)) is not None}
         for one in statuses
     ]
-    return reply({"v": VERSION, "items": rows}, 422 if all(one.status == "failed" for one in statuses) else 200)
+    return reply({"v": VERSION, "items": rows})
 
 
 def _object(text: str | None) -> dict[str, Any]:

@@ -82,7 +82,7 @@ async def _page(service: Service, call: Call, found: Found, asked: Any) -> dict[
     more = len(hits) == k and following <= service.options.limits.offset
     page: dict[str, Any] = {
         "v": VERSION,
-        "hits": [hit_json(hit, found.roots) for hit in hits],
+        "hits": [hit_json(hit, found.folders) for hit in hits],
         "offset": offset,
         "k": k,
         "next": following if more else None,

@@ -25,7 +25,7 @@ export async function call(path, body, signal) {
   return response.json();
 }
 
-// Elements without innerHTML: what comes from the collection is text, never markup.
+// Elements one by one: what comes from the collection is text, never markup.
 export function make(tag, given = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(given)) {

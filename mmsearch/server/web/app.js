@@ -46,10 +46,10 @@ async function load(signal = state.stop?.signal) {
   grid.setAttribute("aria-busy", "true");
   const offset = state.next;
   const around = query.empty;
-  const body = { ...(around ? { text: AROUND, diversity: 0.7, candidates: 200 } : { ...query.body(), explain: true, lexical: query.words ? 1 : 0 }),
+  const body = { ...(around ? { text: AROUND, diversity: 0.7, candidates: 200 } : { ...query.body(), explain: true, lexical: lexical() }),
     ...paging(), ...facets.where(), k: PAGE, offset };
   // relevance is calibrated for words that look for pictures, and for nothing else
-  if (!around && query.words && state.kind === "image") body.relevance = true;
+  if (query.words && state.kind === "image" && body.terms.length === 1) body.relevance = true;
   try {
     const found = await call("/v1/search", body, signal);
     problem.hidden = true;
@@ -74,6 +74,12 @@ async function load(signal = state.stop?.signal) {
       if (nearEnd() && state.next !== null && state.hits.length) load(signal);
     }
   }
+}
+
+// Words count as words too, less beside a picture, and not beside a "not": they would bring back what is not wanted.
+function lexical() {
+  if (!query.words || query.not.length || query.unlike.length) return 0;
+  return query.picture || query.like.length ? 0.2 : 1;
 }
 
 function tell(found, around) {

@@ -29,21 +29,24 @@ export class Detail {
     this.hit = hit;
     this.stage = make("div", { class: "stage" });
     this.strip = make("div", { class: "strip" });
+    this.product = make("section", { hidden: true });
     this.votes = make("div", { class: "row" });
     const side = make("div", { class: "side" },
       make("button", { type: "button", class: "icon close", "aria-label": "Close", onclick: () => this.dialog.close() }, drawn(...ICONS.close)),
-      make("h2", { id: "detail-title", text: title(hit) }), this.votes, this.#why(hit), this.#stored(hit),
+      make("h2", { id: "detail-title", text: title(hit) }), this.votes, this.product, this.#why(hit), this.#stored(hit),
       make("section", {}, make("h3", { text: "Similar" }), this.strip));
     this.#picture(hit);
     this.buttons();
     this.dialog.replaceChildren(this.stage, side);
     if (!this.dialog.open) this.dialog.showModal();
+    this.votes.firstElementChild.focus({ preventScroll: true });
     this.#fill(hit, this.stop.signal);
   }
 
   buttons() {
     if (!this.hit) return;
     const hit = this.hit, voted = this.page.query.voted(hit.id);
+    const had = [...this.votes.children].indexOf(document.activeElement);
     const words = this.page.query.words;
     const heat = hit.kind === "image" && words
       ? make("button", { type: "button", class: "button", text: "Where?", title: `Where “${words}” is met in the picture`, "aria-pressed": String(Boolean(this.heat)), onclick: () => this.#heat() }) : null;
@@ -52,6 +55,7 @@ export class Detail {
       make("button", { type: "button", class: "button", text: "Like", "aria-pressed": String(voted === "like"), onclick: () => this.page.vote(hit, "like") }),
       make("button", { type: "button", class: "button", text: "Unlike", "aria-pressed": String(voted === "unlike"), onclick: () => this.page.vote(hit, "unlike") }),
       ...(heat ? [heat] : []));
+    this.votes.children[had]?.focus(); // what has the focus is made anew, and keys go where the focus is
   }
 
   #similar() { const hit = this.hit; this.dialog.close(); this.page.similar(hit); }
@@ -91,10 +95,8 @@ export class Detail {
   }
 
   #named(one) {
-    const term = one.term ?? {};
-    if (term.text) return term.text;
-    if (term.id) return [...this.page.query.like, ...this.page.query.unlike].find((item) => item.id === term.id)?.name ?? term.id;
-    return "your picture";
+    if (one.term === "the image") return "your picture";
+    return [...this.page.query.like, ...this.page.query.unlike].find((item) => item.id === one.term)?.name ?? one.term;
   }
 
   #stored(hit) {
@@ -107,18 +109,31 @@ export class Detail {
     return make("section", {}, make("h3", { text: "What is stored" }), list);
   }
 
+  // A product's other photos, and its texts that the title does not say already.
+  async #others(hit, signal) {
+    const asked = new URLSearchParams({ k: 12, kind: "any", where: '"group" = :group', param: `group=${JSON.stringify(hit.group)}` });
+    const found = await call(`/v1/similar/${hit.href.split("/").pop()}?${asked}`, undefined, signal);
+    const texts = found.hits.filter((one) => one.kind === "text" && one.text !== title(hit));
+    const photos = found.hits.filter((one) => one.thumb);
+    this.product.append(...texts.map((one) => make("p", { text: one.text })));
+    if (photos.length) this.product.append(make("div", { class: "strip" }, ...photos.map((one) => this.#look(one))));
+    this.product.hidden = !texts.length && !photos.length;
+  }
+
+  #look(hit) {
+    const button = make("button", { type: "button", title: title(hit), "aria-label": `Look at ${title(hit)}`, onclick: () => this.show(hit) });
+    button.append(hit.thumb ? make("img", { src: `${hit.thumb}?size=128`, alt: "", loading: "lazy" }) : "¶");
+    return button;
+  }
+
   async #fill(hit, signal) {
     try {
+      if (hit.group) await this.#others(hit, signal);
       const { group_by } = this.page.paging();
-      const asked = new URLSearchParams({ k: 8, kind: hit.kind, ...(group_by ? { group_by } : {}) });
+      const asked = new URLSearchParams({ k: 11, kind: hit.kind, ...(group_by ? { group_by } : {}) });
       const found = await call(`/v1/similar/${hit.href.split("/").pop()}?${asked}`, undefined, signal);
-      const others = found.hits.filter((one) => !hit.group || one.group !== hit.group).slice(0, 8);
-      this.strip.replaceChildren(...others.map((one) => {
-        const button = make("button", { type: "button", title: title(one), "aria-label": `Look at ${title(one)}`, onclick: () => this.show(one) });
-        if (one.thumb) button.append(make("img", { src: `${one.thumb}?size=128`, alt: "", loading: "lazy" }));
-        else button.textContent = "¶";
-        return button;
-      }));
+      const others = found.hits.filter((one) => !hit.group || one.group !== hit.group).slice(0, 10);
+      this.strip.replaceChildren(...others.map((one) => this.#look(one)));
     } catch (error) {
       if (error.name !== "AbortError") this.strip.replaceChildren(make("p", { class: "quiet", text: error.message }));
     }
