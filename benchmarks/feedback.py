@@ -99,10 +99,12 @@ def measure(task: Task, queries: NDArray[np.int64], move: Callable[..., NDArray[
 
 
 def main() -> None:
-    args = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    options.add_argument("--report", action="store_true", help="leave out the rows of split: tune")
+    args = options.parse_args()
     for task in tasks(args):
         half = np.random.default_rng(1).permutation(len(task.queries)) % 2
-        for split, which in (("tune", 0), ("report", 1)):
+        for split, which in (("tune", 0), ("report", 1))[int(args.report) :]:
             queries = np.flatnonzero(half == which)
             grid = [(LIKED, UNLIKED)] if split == "report" else [(b, g) for b in (0.1, 0.2, 0.4, 0.7) for g in (0.0, 0.25, 0.5)]
             for liked, unliked in grid:

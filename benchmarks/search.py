@@ -37,6 +37,7 @@ from mmsearch.protocols import VectorIndex
 from mmsearch.types import VidSet
 
 SEED = 0
+ALWAYS = ("mmsearch planned",)  # chosen before these queries were known: shown as it came out
 PEERS = ("ScaNN", "hnswlib", "usearch", "FAISS", "LanceDB", "Chroma", "numpy")
 
 
@@ -176,7 +177,8 @@ def table(path: Path) -> None:
         print("|---|---|---|---|---|---|---|---|")
         best = {}
         for one in mine:
-            if one["recall_text"] >= 0.95 and one["single"] > best.get(one["name"], {"single": 0})["single"]:
+            enough = one["recall_text"] >= 0.95 or one["name"] in ALWAYS
+            if enough and one["single"] > best.get(one["name"], {"single": 0})["single"]:
                 best[one["name"]] = one
         for one in sorted(best.values(), key=lambda each: -each["single"]):
             figures = [one["single"], one["batched"], one["bytes"], one.get("with_rows", one["bytes"]), one["build"]]

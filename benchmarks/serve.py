@@ -6,7 +6,7 @@
 ``loop``     texts encoded and searched 16 at a time, encoder and index called directly: what the machine gives
 ``batch``    the same through ``Collection.search_many``: with catalogue, hits and all
 ``serve``    ``mmsearch serve`` asked over HTTP by ``--clients`` connections at once, each the next when it has its answer
-``steady``   the same at 80% of the loop's rate, requests sent by the clock: time is counted from when one was due
+``steady``   the same at 80% of the service's own rate, requests sent by the clock: time is counted from when one was due
 ``chroma``   Chroma's server (``--peers VENV``), asked by vector: it encodes nothing, so ours is asked by vector beside it
 
 All queries are different, so that no cache answers. The load maker runs on the same cores and takes its share of them.

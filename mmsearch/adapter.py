@@ -3,8 +3,8 @@
 ``q' = normalise(W q)``: one matrix for queries of words, one for queries by picture, either may be missing. Pictures and
 texts that are stored, and vectors that a caller brings, are never changed. ``docs/adapter.md`` has the whole story.
 
-An adapter is kept as the bytes of a safetensors file: tensors ``text`` and ``image``, float32 ``(dim, dim)``, and in its header the fingerprint of
-the encoder that it was learned for, and a few words on how it was learned (``about``, JSON).
+An adapter is kept as the bytes of a safetensors file: tensors ``text`` and ``image``, float32 ``(dim, dim)``, and in its header the
+fingerprint of the encoder that it was learned for, and a few words on how it was learned (``about``, JSON).
 """
 
 from __future__ import annotations

@@ -87,12 +87,12 @@ def index_states(snapshot: Snapshot) -> list[IndexState]:
     infos = {one.kind: one for one in snapshot.indexes()}
     states = []
     for kind in Kind:
-        live = snapshot.live(kind).vids
         info, noted = infos.get(str(kind)), json.loads(snapshot.meta(PLAN + str(kind)) or "{}")
         if info is None:
-            if len(live):
-                states.append(IndexState(str(kind), "exact", len(live), 0, **noted))
+            if rows := snapshot.count(kind):
+                states.append(IndexState(str(kind), "exact", rows, 0, **noted))
             continue
+        live = snapshot.live(kind).vids
         told = _told(info.recipe)
         old = int(np.searchsorted(live, info.upto_vid))
         gone = max(int(told.get("rows", old)) - old, 0)
@@ -124,13 +124,14 @@ def status_of(snapshot: Snapshot, info: StoreInfo, path: Path) -> Status:
         bytes=snapshot.size_on_disk(),
         updated=None if updated is None else float(updated),
         index=", ".join(sorted({one.recipe for one in states})) or "exact",
-        reason=_reason(states),
+        reason="; ".join(reasons(states)),
         indexes=tuple(states),
         adapter=snapshot.meta(ADAPTER_ON),
     )
 
 
-def _reason(states: Sequence[IndexState]) -> str:
+def reasons(states: Sequence[IndexState]) -> list[str]:
+    """One line a kind: what its searches run on, and why."""
     told = []
     for one in states:
         if one.recipe == "exact":
@@ -139,4 +140,4 @@ def _reason(states: Sequence[IndexState]) -> str:
         recall = ", ".join(f"{value:.3f} for {name}s" for name, value in sorted(one.recall.items()))
         behind = f"; {one.tail:,} newer rows are compared one by one" if one.tail else ""
         told.append(f"{one.kind}s: {one.reason}; recall@10 {recall}{behind}")
-    return "; ".join(told) or "every row is compared"
+    return told or ["every row is compared"]

@@ -28,12 +28,8 @@ def command(app: App, *, k: int, kind: str | None, every: bool, recipes: tuple[s
     The truth is found by comparing every row. Times are of the index alone: no encoding, no files. A ● marks what nothing
     else beats in recall and speed at once; what searches run on now is marked "in use".
     """
-    if every:
-        from mmsearch.indexes.recipes import RECIPES
-
-        recipes = tuple(RECIPES)
     with app.open() as collection:
-        found = collection.bench(k=k, kind=kind, recipes=recipes)
+        found = collection.bench(k=k, kind=kind, recipes=recipes, every=every)
     if not found:
         app.say("too few items to ask questions with: at least 100 of a kind are needed")
     for name, lines in found.items():

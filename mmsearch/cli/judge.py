@@ -42,10 +42,8 @@ def command(app: App, /, *, text: tuple[str, ...], like: tuple[str, ...], unlike
             found = collection.forget(query)
             app.say(f"forgotten: what was said of {query!r}" if found else f"nothing was said of {query!r}")
             return OK if found else FAILED
-        if like or unlike:
-            listed = [collection.judge(query, like=like, unlike=unlike)]
-        else:
-            listed = collection.judgements(query or None)
+        said = like or unlike
+        listed = [collection.judge(query, like=like, unlike=unlike)] if said else collection.judgements(query or None)
     _print(app, listed, form)
     return OK
 

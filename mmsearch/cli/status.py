@@ -28,6 +28,7 @@ def command(app: App, *, as_json: bool) -> None:
         _output.dump({"v": _output.VERSION, **fields, "path": str(status.path)})
         return
     from mmsearch.cli._table import details
+    from mmsearch.status import reasons
 
     info = status.info
     rows = [
@@ -36,7 +37,7 @@ def command(app: App, *, as_json: bool) -> None:
         ("skipped", f"{count(status.failures, 'file')} (mmsearch failures)" if status.failures else "nothing"),
         ("changed", when(status.updated, time.time())),
         ("model", f"{info.model}, {info.dim} dimensions, fingerprint {info.fingerprint[:12]}"),
-        ("search", f"{status.index}: {status.reason}" if status.reason else status.index),
+        *(("search" if not at else "", line) for at, line in enumerate(reasons(status.indexes))),
         ("on disk", f"{size(status.bytes)}, format {info.format_version}, made {info.created[:10]} "
                     f"by mmsearch {info.mmsearch_version}"),
     ]

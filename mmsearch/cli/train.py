@@ -96,7 +96,8 @@ def _learned(app: App, collection: Collection, file: Path, seed: int) -> tuple[A
     usable = _usable(app, pairs, rows)
     counts = Counter(pair.kind for pair in usable)
     if max(counts.values(), default=0) < LEAST:
-        raise UsageError(f"{count(len(usable), 'query', 'queries')} with items of this collection teach nothing: {LEAST} are needed",
+        found = count(len(usable), "query", "queries")
+        raise UsageError(f"{found} with items of this collection teach nothing: {LEAST} of a kind are needed",
                          hint="collect more pairs, or check that the ids are those of this collection")
     learned = [_one(collection, name, [pair for pair in usable if pair.kind == name], kind, rows, seed)
                for name, number in sorted(counts.items()) if number >= LEAST]
@@ -148,8 +149,8 @@ def _show(learned: Sequence[Learned]) -> None:
     lines = []
     for one in learned:
         v = one.verdict
-        lines.append([one.kind, f"{v.queries:,}", f"{v.before_r1:.3f} -> {v.after_r1:.3f}", f"{v.before_r10:.3f} -> {v.after_r10:.3f}",
-                      f"{min(v.p1, v.p10):.3f}", "better" if v.better else "not better"])
+        recalls = [f"{before:.3f} -> {after:.3f}" for before, after in ((v.before_r1, v.after_r1), (v.before_r10, v.after_r10))]
+        lines.append([one.kind, f"{v.queries:,}", *recalls, f"{min(v.p1, v.p10):.3f}", "better" if v.better else "not better"])
     plain(head, lines)
 
 

@@ -46,11 +46,8 @@ class Indexing(Looking):
         About 40 CPU seconds for 100,000 items of 512 dimensions, 4 minutes for a million. Raises :class:`LockedError`.
         """
         from mmsearch.indexes.planner import Aim, choose
-        from mmsearch.indexes.recipes import RECIPES
 
-        names = tuple(recipes)
-        if unknown := [name for name in names if name not in RECIPES]:
-            raise UsageError(f"no recipe is called {unknown[0]!r}", hint=f"there are: {', '.join(RECIPES)}")
+        names = tuple(_known(recipes))
         if not 0 < recall < 1:
             raise UsageError(f"recall is {recall}, and must lie between 0 and 1")
         aim = Aim(recall, memory, names, threads)
@@ -80,13 +77,18 @@ class Indexing(Looking):
         found = ((one.kind, "its file is damaged" if one.kind in bad else one.due()) for one in states)
         return [f"{kind}s: {why}" for kind, why in found if why]
 
-    def bench(self, *, k: int = 10, recipes: Iterable[str] = (), kind: Kind | str | None = None) -> dict[str, list[Audit]]:
-        """Measure searches as they are now, by kind of item: exact, the index in use, and each of ``recipes`` built anew.
+    def bench(
+        self, *, k: int = 10, recipes: Iterable[str] = (), every: bool = False, kind: Kind | str | None = None
+    ) -> dict[str, list[Audit]]:
+        """Measure searches as they are now, by kind of item: exact, the index in use, and each of ``recipes`` built anew
+        (``every``: all that there are).
 
         Recall is that among ``k``, against comparing every row, for queries of both kinds; see :mod:`mmsearch.indexes.audit`.
         """
         from mmsearch.indexes.planner import bench
+        from mmsearch.indexes.recipes import RECIPES
 
+        names = list(RECIPES) if every else _known(recipes)
         found = {}
         for one in [Kind(kind)] if kind else list(Kind):
             with self._store.snapshot() as snapshot:
@@ -96,7 +98,7 @@ class Indexing(Looking):
                     info = next((info for info in snapshot.indexes() if info.kind == str(one)), None)
                     current = None if info is None else self._index_files.get(snapshot, info, 0, at_once=True)
                     ann = None if current is None else current[0]
-                    found[str(one)] = bench(snapshot, live.vids, queries, ann, list(recipes), k=k)
+                    found[str(one)] = bench(snapshot, live.vids, queries, ann, names, k=k)
         return found
 
     def _questions(self, snapshot: Snapshot, kind: Kind, vids: Vids) -> Queries:
@@ -138,6 +140,15 @@ class Indexing(Looking):
                 info = IndexInfo(str(kind), "", 0, 0, best.ann.upto, recipe, library().__version__)
                 writer.put_index(info, lambda path: saved.write(best.ann, path))
             writer.set_meta(PLAN + str(kind), json.dumps(note))
+
+
+def _known(recipes: Iterable[str]) -> list[str]:
+    from mmsearch.indexes.recipes import RECIPES
+
+    names = list(recipes)
+    if unknown := [name for name in names if name not in RECIPES]:
+        raise UsageError(f"no recipe is called {unknown[0]!r}", hint=f"there are: {', '.join(RECIPES)}")
+    return names
 
 
 def _named(say: Callable[[str, float], None] | None, kind: Kind, what: str, share: float) -> None:

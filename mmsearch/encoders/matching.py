@@ -1,8 +1,11 @@
 """mini's matching head at work: does this text fit these pictures? Two ONNX graphs beside the towers that they belong to.
 
 ``match_look.onnx`` turns prepared pictures into a few tokens each, which can be kept; ``match.onnx`` compares a text with the
-tokens of many pictures. Both read the towers' weights where mini's own graphs read them. ``match.json`` names the towers'
-fingerprint, and the head is refused beside any others. ``mini/FORMAT.md`` has the files in full.
+tokens of many pictures. Beside that, each picture is embedded as a whole and in :data:`CROPS`, and the mean of these rows is
+compared with the text: it says more than the whole alone. Score = cosine with the mean + weight · the head's logit.
+
+Both graphs read the towers' weights where mini's own graphs read them. ``match.json`` names the towers' fingerprint, and the
+head is refused beside any others. ``mini/FORMAT.md`` has the files in full.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ FORMAT = 1
 CARD = "match.json"
 LOOK_GRAPH = "match_look.onnx"
 MATCH_GRAPH = "match.onnx"
+CROPS = ((0.1, 0.1, 0.9, 0.9), (0.0, 0.0, 0.8, 0.8), (0.2, 0.0, 1.0, 0.8), (0.0, 0.2, 0.8, 1.0), (0.2, 0.2, 1.0, 1.0))
+"""The middle and the corners: left, top, right, bottom as shares of the sides."""
 _BATCH = 32
 
 
@@ -39,7 +44,7 @@ class OnnxMatcher:
 
     >>> matcher = OnnxMatcher()                                                   # doctest: +SKIP
     >>> matcher.match("a dog", matcher.look([matcher.prepare(picture)]))          # doctest: +SKIP
-    array([4.1], dtype=float32)
+    array([0.31], dtype=float32)
     """
 
     def __init__(self, folder: Path = MINI, *, threads: int | None = None) -> None:
@@ -60,38 +65,46 @@ class OnnxMatcher:
         return str(self._card()["towers"])
 
     @property
-    def weight(self) -> float:
-        """What a logit counts beside a cosine of the towers."""
-        return float(self._card()["weight"])
+    def weight(self) -> float | None:
+        """``None``: the cosine is in what :meth:`match` gives."""
+        return None
 
     def prepare(self, picture: Any) -> NDArray[np.uint8]:
-        """A PIL picture as :meth:`look` takes it."""
-        return self._towers.preparer(picture)
+        """A PIL picture as :meth:`look` takes it: the whole and the crops ``(6, side, side, 3)``."""
+        prepare, (width, height) = self._towers.preparer, picture.size
+        boxes = [(left * width, top * height, right * width, bottom * height) for left, top, right, bottom in CROPS]
+        return np.stack([prepare(picture), *(prepare(picture.crop(tuple(map(round, box)))) for box in boxes)])
 
     @property
     def size(self) -> tuple[int, int]:
         """The smallest (width, height) that a picture may be decoded at."""
-        return self._towers.preparer.size
+        width, height = self._towers.preparer.size
+        return width * 5 // 4, height * 5 // 4
 
     def look(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float16]:
-        """Tokens float16 ``(n, cells, dim)`` of prepared pictures. A few ms each."""
+        """Float16 ``(n, 1 + cells, dim)`` of prepared pictures: the mean row of the views, the head's tokens. Some 8 ms each."""
         from mmsearch.preprocess import normalize
 
-        card, pre = self._card(), self._towers._described().preprocessing
-        cells, dim = card["cells"]
-        out = np.empty((len(pictures), cells, dim), dtype=np.float16)
+        pre = self._towers._described().preprocessing
+        cells, dim = self._card()["cells"]
+        out = np.empty((len(pictures), 1 + cells, dim), dtype=np.float16)
         for start in range(0, len(pictures), _BATCH):
-            part = pictures[start : start + _BATCH]
-            (found,) = self._session(LOOK_GRAPH).run(None, {"pixels": normalize(part, pre.mean, pre.std)})
-            out[start : start + len(part)] = found
+            part = np.stack(pictures[start : start + _BATCH])
+            rows = self._towers.encode_images([view for picture in part for view in picture])
+            mean = rows.reshape(len(part), -1, dim).sum(axis=1)
+            out[start : start + len(part), 0] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+            given = {"pixels": normalize(part[:, 0], pre.mean, pre.std)}
+            out[start : start + len(part), 1:] = self._session(LOOK_GRAPH).run(None, given)[0]
         return out
 
     def match(self, text: str, cells: NDArray[np.float16]) -> NDArray[np.float32]:
-        """Logits ``(n,)`` of a text with each picture's tokens: the higher, the better it fits."""
+        """Scores ``(n,)`` of a text with what :meth:`look` gave: the higher, the better it fits. 6 ms for 50."""
+        row = self._towers.encode_texts([text])[0]
         tokens = np.array([self._towers._described().tokenizer.rows([text])[0]], dtype=np.int64)
-        given = {"tokens": tokens, "cells": np.asarray(cells, dtype=np.float32)}
-        (found,) = self._session(MATCH_GRAPH).run(None, given)
-        return np.asarray(found, dtype=np.float32)
+        given = {"tokens": tokens, "cells": np.asarray(cells[:, 1:], dtype=np.float32)}
+        (logits,) = self._session(MATCH_GRAPH).run(None, given)
+        near = np.asarray(cells[:, 0], dtype=np.float32) @ row
+        return np.asarray(near + self._card()["weight"] * logits, dtype=np.float32)
 
     def verify(self) -> None:
         """Compare both graphs with their recorded SHA-256. Raises :class:`ModelCorrupt`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,10 @@ FEWEST = 256
 """An index over fewer rows is empty: codes cannot be trained on them, and every one of them is compared."""
 _FACTORS = (10, 100, 1000)
 _WIDER = 4
+_FILTERED, _FEW = 2, 0.9
+"""With a filter that leaves less than this share, twice as many lists are visited: what it allows may lie together, and not
+where the query looks first. Figures stand in ``benchmarks/SEARCH.md``.
+"""
 _THREADS_PAY = 16  # fewer queries lose more by starting threads than these give
 _MEMORY = 4  # filters whose bitmaps are kept
 
@@ -104,6 +109,8 @@ class FaissIndex:
         setting = ann.plan.setting(int(np.ceil(k * len(ann.vids) / len(head)))) if len(head) else None
         if setting is None or len(head) <= max(k, ann.plan.exact_below):
             return self._exact.search(queries, k, within=VidSet(whole, is_sorted=True))
+        if len(head) < _FEW * len(ann.vids):
+            setting = replace(setting, probe=setting.probe * _FILTERED)
         chosen = self._filters.of(ann, head, whole)
         best = self._near(queries, k, setting, chosen, int(max(whole[-1], ann.upto))) if chosen.complete else None
         if best is None:
@@ -123,7 +130,7 @@ class FaissIndex:
             if setting.probe >= self._ann.widest:
                 return None
             # a filter that goes against the query: what it allows lies far off
-            setting = Setting(setting.depth, setting.probe * _WIDER, setting.candidates * _WIDER)
+            setting = replace(setting, probe=setting.probe * _WIDER, candidates=setting.candidates * _WIDER)
 
     def _rescore(self, best: Best, row: int, positions: NDArray[np.int64]) -> bool:
         """Whether there were at least ``k`` candidates."""

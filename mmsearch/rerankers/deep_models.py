@@ -89,7 +89,8 @@ class BlipMatcher(_Model):
         from transformers import BlipForImageTextRetrieval, BlipProcessor
 
         where = str(self._folder)
-        model = BlipForImageTextRetrieval.from_pretrained(where, local_files_only=True).eval().requires_grad_(False)
+        model: Any = BlipForImageTextRetrieval.from_pretrained(where, local_files_only=True)
+        model.eval().requires_grad_(False)
         return model, BlipProcessor.from_pretrained(where, local_files_only=True)
 
     @property
@@ -158,8 +159,7 @@ class CrossMatcher(_Model):
         small.thumbnail(self.size)
         square = Pillow.new("RGB", self.size)
         square.paste(small, (0, 0))
-        out = np.asarray(square).copy()
-        return out
+        return np.array(square)
 
     def look(self, pictures: Sequence[NDArray[Any]]) -> NDArray[np.float16]:
         """The pictures as they are: whole numbers up to 255 are exact in float16."""

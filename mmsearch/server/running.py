@@ -42,6 +42,9 @@ def listen(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """Says that it ends before it ends, so that streams close and load balancers look elsewhere."""
 
+    warms = False
+    """Whether the process for query pictures is started before the first of them comes."""
+
     def __init__(self, config: uvicorn.Config, service: Service, started: Callable[[], None]) -> None:
         super().__init__(config)
         self._service, self._started = service, started
@@ -50,6 +53,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._started()
+        if self.started and self.warms:
             self._warming = asyncio.create_task(self._service.run(self._service.pictures.warm_up))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -78,6 +82,7 @@ def make(app: FastAPI, *, started: Callable[[], None] = lambda: None) -> Server:
 def serve(app: FastAPI, place: socket.socket, *, started: Callable[[], None] = lambda: None) -> bool:
     """Serve on a bound socket until SIGTERM or SIGINT. Returns whether it came up."""
     server = make(app, started=started)
+    server.warms = True
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve([place]))
     return server.started

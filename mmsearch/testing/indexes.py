@@ -70,6 +70,15 @@ class VectorIndexConformance:
         found = self.build(vids, vectors).search(queries, 5, within=VidSet(vids[keep]))
         self.check(found, queries, vids[keep], vectors[keep], 5)
 
+    def test_what_is_left_out_never_comes_back(self, rows: tuple[Vids, Vectors]) -> None:
+        """As after deletes and updates: the very rows that the queries are nearest to are not in the set."""
+        vids, vectors = rows
+        queries = unit_rows(4, self.dim, 12)
+        gone = np.unique((queries @ vectors.T).argsort(axis=1)[:, -60:])
+        keep = np.setdiff1d(np.arange(len(vids)), gone)
+        found = self.build(vids, vectors).search(queries, 8, within=VidSet(vids[keep]))
+        self.check(found, queries, vids[keep], vectors[keep], 8)
+
     def test_k_beyond_what_there_is_gives_all_once(self, rows: tuple[Vids, Vectors]) -> None:
         vids, vectors = rows[0][:9], rows[1][:9]
         found = self.build(vids, vectors).search(unit_rows(2, self.dim, 6), 50)

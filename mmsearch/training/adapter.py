@@ -124,7 +124,7 @@ def mcnemar(won: int, lost: int) -> float:
     """
     n = won + lost
     tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    return float(min(1.0, 2 * tail))
 
 
 def parts_of(pairs: Sequence[Pair], *, seed: int = 0) -> tuple[tuple[Ints, Ints, Ints], bool]:

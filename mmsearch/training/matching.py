@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from mmsearch.training.data import load_corpus
-from mmsearch.training.matching_data import Frozen, Ints, View, Words, view_of, words_of
+from mmsearch.training.matching_data import Frozen, Ints, View, Words, means_of, view_of, words_of
 from mmsearch.training.matching_head import MatchingHead
 from mmsearch.training.matching_report import Outcome, choose_weight, measure
 from mmsearch.training.optim import Progress, cosine_rate, optimizer
@@ -151,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     weight = choose_weight(head.eval(), views[0], words, apart)
     say(f"weight {weight:.3f}")
     dev = load_corpus(args.data, cache, "flickr8k-dev")
-    outcome = measure(head, view_of(frozen, dev, 0, False, args.out, say), words_of(frozen, dev, args.out, say), weight)
+    seen, said = view_of(frozen, dev, 0, False, args.out, say), words_of(frozen, dev, args.out, say)
+    outcome = measure(head, seen, said, means_of(frozen, dev, args.out, say), weight)
     say(json.dumps(outcome.summary()))
     if args.until == "export":
         from mmsearch.training.matching_export import export

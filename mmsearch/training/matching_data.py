@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mmsearch.encoders.matching import CROPS
 from mmsearch.encoders.tokenizer import clip_tokenizer
 from mmsearch.training import towers
 from mmsearch.training.captions import tokenised, wordings
@@ -76,7 +77,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """All captions of a corpus: rows ``start[i]:start[i + 1]`` of ``states`` and ``joint`` are caption i, ``owner[i]`` its picture."""
+    """A corpus' captions: caption i is rows ``start[i]:start[i + 1]`` of ``states`` and ``joint``, of picture ``owner[i]``."""
 
     states: Half
     joint: Half
@@ -112,6 +113,23 @@ def view_of(frozen: Frozen, corpus: Corpus, view: int, flip: bool, cache: Path, 
         return dict(zip(("grid", "local", "whole"), (np.concatenate(part) for part in parts), strict=True))
 
     return View(**_cached(cache, f"{corpus.name}.{view}{'f' if flip else ''}", ("grid", "local", "whole"), make, say))
+
+
+def means_of(frozen: Frozen, corpus: Corpus, cache: Path, say: Callable[[str], None]) -> npt.NDArray[np.float32]:
+    """``(n, dim)``: each picture's mean unit row over the whole and :data:`mmsearch.encoders.matching.CROPS`."""
+
+    def make() -> dict[str, npt.NDArray[Any]]:
+        parts = []
+        for start in range(0, len(corpus), BATCH):
+            pixels = torch.from_numpy(np.array(corpus.images[start : start + BATCH]))
+            rows = torch.zeros(())
+            for box in ((0.0, 0.0, 1.0, 1.0), *CROPS):
+                with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                    rows = rows + frozen.see(render(pixels, torch.tensor([box] * len(pixels)), frozen.size))[2]
+            parts.append(F.normalize(rows, dim=-1).numpy())
+        return {"mean": np.concatenate(parts)}
+
+    return np.asarray(_cached(cache, f"{corpus.name}.crops", ("mean",), make, say)["mean"], dtype=np.float32)
 
 
 def words_of(frozen: Frozen, corpus: Corpus, cache: Path, say: Callable[[str], None]) -> Words:

@@ -153,9 +153,9 @@ def _halve(model: Any, least: int = 256) -> None:
     kept, casts = [], []
     for tensor in model.graph.initializer:
         own = tensor.data_location != TensorProto.EXTERNAL and tensor.data_type == TensorProto.FLOAT
-        values = numpy_helper.to_array(tensor) if own else None
-        half = None if values is None or values.nbytes < least else values.astype(np.float16)
-        if half is None or not np.array_equal(half.astype(np.float32), values):
+        values = numpy_helper.to_array(tensor) if own else np.zeros(0, np.float32)
+        half = values.astype(np.float16)
+        if values.nbytes < least or not np.array_equal(half.astype(np.float32), values):
             kept.append(tensor)
             continue
         stored: onnx.TensorProto = numpy_helper.from_array(half, f"{tensor.name}.half")

@@ -44,7 +44,7 @@ class Block(nn.Module):
             weights = weights.masked_fill(~mask[:, None, None, :], -1e4)
         seen = (weights.float().softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).reshape(n, length, dim)
         x = x + self.drop(self.out(seen))
-        return x + self.drop(self.narrow(F.gelu(self.widen(self.norm_mlp(x)))))
+        return x + self.drop(self.narrow(F.gelu(self.widen(self.norm_mlp(x)))))  # type: ignore[no-any-return]
 
 
 class MatchingHead(nn.Module):

@@ -19,12 +19,13 @@ WEIGHTS = (0.0, 0.002, 0.004, 0.007, 0.01, 0.014, 0.02, 0.03, 0.05, 0.1, 0.3)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """For each caption the 0-based rank of its picture: by the cosine, and after the first :data:`TOP` were judged by the head.
+    """For each caption the 0-based rank of its picture: by the cosine (``before``), among the first :data:`TOP` by the cosine with
 
-    ``owner`` is the caption's picture.
+    the mean row of its views (``views``), and with the head's logit added (``after``). ``owner`` is the caption's picture.
     """
 
     before: Ints
+    views: Ints
     after: Ints
     owner: Ints
 
@@ -36,7 +37,7 @@ class Outcome:
         out: dict[str, Any] = {}
         draws: dict[str, npt.NDArray[np.float64]] = {}
         counts = weights @ np.bincount(self.owner, minlength=number)
-        for name, ranks in (("cosine", self.before), ("deep", self.after)):
+        for name, ranks in (("cosine", self.before), ("views", self.views), ("deep", self.after)):
             for k in (1, 5, 10):
                 hits = np.bincount(self.owner, weights=(ranks < k).astype(np.float64), minlength=number)
                 draws[f"{name} r{k}"] = (weights @ hits) / counts
@@ -82,10 +83,11 @@ def choose_weight(head: MatchingHead, view: View, words: Words, rows: Ints) -> f
     return max(WEIGHTS, key=lambda weight: float((ranks(cosines + weight * logits, near, owner) < 1).mean()))
 
 
-def measure(head: MatchingHead, view: View, words: Words, weight: float) -> Outcome:
-    """The ranks of a corpus' captions among all its pictures."""
+def measure(head: MatchingHead, view: View, words: Words, means: Matrix, weight: float) -> Outcome:
+    """The ranks of a corpus' captions among all its pictures; ``means`` are the pictures' mean rows over the views."""
     cosines, logits, near, owner = judged(head, view, words, np.arange(len(view.whole)))
-    return Outcome(ranks(cosines, near, owner), ranks(cosines + weight * logits, near, owner), owner)
+    mean = np.take_along_axis(words.whole @ means.T, near, axis=1)
+    return Outcome(ranks(cosines, near, owner), ranks(mean, near, owner), ranks(mean + weight * logits, near, owner), owner)
 
 
 def _interval(value: float, draws: npt.NDArray[np.float64]) -> list[float]:

@@ -49,7 +49,8 @@ def test_it_comes_back_as_it_was_and_is_a_safetensors_file():
 
 def test_the_fingerprint_tells_maps_kinds_and_models_apart():
     turn = rotation(4)
-    made = [Adapter("a", {"text": turn}), Adapter("b", {"text": turn}), Adapter("a", {"image": turn}), Adapter("a", {"text": turn.T})]
+    given = [("a", "text", turn), ("b", "text", turn), ("a", "image", turn), ("a", "text", turn.T)]
+    made = [Adapter(model, {kind: values}) for model, kind, values in given]
     assert len({one.fingerprint for one in made}) == 4
     assert Adapter("a", {"text": turn}, {"learned": 1}).fingerprint == made[0].fingerprint
 
@@ -209,8 +210,9 @@ def test_too_few_pairs_teach_nothing():
 
 def test_the_fit_keeps_the_identity_where_stopping_queries_only_get_worse():
     rows = unit_rows(60, 8, 5)
-    learn_, stop = Task(unit_rows(40, 8, 6), [np.array([n]) for n in range(40)]), Task(rows[40:], [np.array([n]) for n in range(40, 60)])
-    found = fit(learn_, stop, rows, rate=0.05, most=40)
+    noise = Task(unit_rows(40, 8, 6), [np.array([n]) for n in range(40)])
+    stop = Task(rows[40:], [np.array([n]) for n in range(40, 60)])
+    found = fit(noise, stop, rows, rate=0.05, most=40)
     assert found.loss <= found.before
     if not found.steps:
         np.testing.assert_array_equal(found.map, np.eye(8, dtype=np.float32))
@@ -262,7 +264,8 @@ def test_clicks_that_tie_all_together_are_parted_query_by_query():
 
 def test_pairs_are_read_and_those_of_one_query_put_together(tmp_path):
     file = tmp_path / "clicks.jsonl"
-    lines = [{"query": " red  dress ", "id": "a"}, {"image": "x/y.jpg", "ids": ["b", "c"]}, {"query": "red dress", "id": "d", "at": 7}]
+    lines = [{"query": " red  dress ", "id": "a"}, {"image": "x/y.jpg", "ids": ["b", "c"]}]
+    lines.append({"query": "red dress", "id": "d", "at": 7})
     file.write_text("\ufeff" + "\n\n".join(json.dumps(line) for line in lines) + "\n", encoding="utf-8")
     assert read_pairs(file) == [Pair("text", "red dress", ("a", "d")), Pair("image", str(tmp_path / "x/y.jpg"), ("b", "c"))]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,24 @@ from mmsearch.errors import ItemNotFound, QueryError
 from mmsearch.judgements import LIKED, UNLIKED, Judgement, moved, normalised, pair_key, text_of
 
 
-@pytest.fixture
-def shop(tmp_path: Path):
-    """One picture of each colour, and a few of two colours."""
-    with mm.Collection.open(tmp_path / "c", create=True, model="toy") as collection:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One picture of each colour, and a few of two colours; to be copied."""
+    folder = tmp_path_factory.mktemp("shop") / "c"
+    with mm.Collection.open(folder, create=True, model="toy") as collection:
         items = [mm.Item(name, image=Image.new("RGB", (32, 32), rgb)) for name, rgb in COLOURS.items()]
         for one, other in (("red", "blue"), ("red", "green"), ("blue", "green")):
             picture = Image.new("RGB", (32, 32), COLOURS[one])
             picture.paste(COLOURS[other], (16, 0, 32, 32))
             items.append(mm.Item(f"{one}-{other}", image=picture))
         collection.add([*items, mm.Item("words", text="red and blue")])
+    return folder
+
+
+@pytest.fixture
+def shop(made: Path, tmp_path: Path) -> Iterator[mm.Collection]:
+    shutil.copytree(made, tmp_path / "c")
+    with mm.Collection.open(tmp_path / "c") as collection:
         yield collection
 
 

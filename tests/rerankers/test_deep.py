@@ -222,7 +222,7 @@ def trained(tmp_path_factory):
         for parameter in head.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
     none = np.zeros(3, dtype=np.int64)
-    export(frozen, head, folder, 0.25, Outcome(none, none, np.arange(3)))
+    export(frozen, head, folder, 0.25, Outcome(none, none, none, np.arange(3)))
     return folder, frozen, head.eval()
 
 
@@ -237,15 +237,27 @@ def pictures(tmp_path) -> Path:
     return folder
 
 
-def wanted_logits(frozen, head, matcher, files, words):
+def wanted_scores(frozen, head, matcher, files, words):
+    """The cosine with the mean of the views, and a quarter of the head's logit for the whole, all in torch."""
     import torch
 
-    pixels = np.stack([matcher.prepare(Image.open(file)) for file in files])
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    views = np.stack([matcher.prepare(Image.open(file)) for file in files])
+    x = torch.from_numpy(views).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
         states, joint = frozen.read(torch.tensor(frozen.tokenize([words])))
         tokens, gates = head.text(states, joint, torch.ones(states.shape[:2], dtype=torch.bool))
-        return head.pairs(tokens, gates, head.picture(*frozen.see(x)))[0].numpy()
+        logits = head.pairs(tokens, gates, head.picture(*frozen.see(x[::6])))[0]
+        mean = torch.nn.functional.normalize(frozen.see(x)[2].reshape(len(files), 6, -1).sum(dim=1), dim=-1)
+        return (mean @ joint[0, -1] + 0.25 * logits).numpy()
+
+
+def test_the_views_are_the_whole_the_middle_and_the_corners(trained):
+    from mmsearch.encoders.matching import OnnxMatcher
+
+    tiles = np.zeros((100, 100, 3), dtype=np.uint8)
+    tiles[:20, :20] = 255  # seen by the whole and the upper left corner alone
+    views = OnnxMatcher(trained[0]).prepare(Image.fromarray(tiles)).reshape(6, -1).max(axis=1)
+    assert (views > 200).tolist() == [True, True, True, False, False, False]
 
 
 def test_the_graphs_give_what_torch_gives(trained, pictures):
@@ -255,7 +267,7 @@ def test_the_graphs_give_what_torch_gives(trained, pictures):
     matcher, files = OnnxMatcher(folder), sorted(pictures.iterdir())
     cells = matcher.look([matcher.prepare(Image.open(file)) for file in files])
     for words in ("a dog", "two red birds sit on a very long wooden fence beside the river", ""):
-        np.testing.assert_allclose(matcher.match(words, cells), wanted_logits(frozen, head, matcher, files, words), atol=0.02)
+        np.testing.assert_allclose(matcher.match(words, cells), wanted_scores(frozen, head, matcher, files, words), atol=0.01)
     matcher.verify()
 
 
@@ -266,11 +278,10 @@ def test_a_search_of_a_collection_from_end_to_end(trained, pictures, tmp_path, m
     folder, frozen, head = trained
     with mm.Collection.open(tmp_path / "c", create=True, model=f"onnx:{folder}") as collection:
         collection.sync(mm.Folder(pictures))
-        plain = {hit.id: hit.score for hit in collection.search("a dog", k=12)}
         deep = collection.search("a dog", k=12, rerank=f"deep:{folder}")
-        files = [pictures / id for id in plain]
-        logits = wanted_logits(frozen, head, OnnxMatcher(folder), files, "a dog")
-        value = {id: score + 0.25 * float(logit) for (id, score), logit in zip(plain.items(), logits, strict=True)}
+        files = sorted(pictures.iterdir())
+        scores = wanted_scores(frozen, head, OnnxMatcher(folder), files, "a dog")
+        value = {file.name: float(score) for file, score in zip(files, scores, strict=True)}
         assert [hit.id for hit in deep] == sorted(value, key=lambda id: -value[id])
         assert [hit.rerank for hit in deep] == pytest.approx(sorted(value.values(), reverse=True), abs=0.01)
     assert len(list((tmp_path / "cache").rglob("cells/*/*"))) == 12
@@ -289,16 +300,16 @@ def test_the_head_is_bound_to_its_towers(trained, tmp_path):
     card = json.loads((copy / CARD).read_text())
     (copy / CARD).write_text(json.dumps({**card, "towers": "0" * 64}))
     with pytest.raises(ModelCorrupt, match="trained on other weights"):
-        OnnxMatcher(copy).weight  # noqa: B018
+        OnnxMatcher(copy).towers  # noqa: B018
     (copy / CARD).write_text(json.dumps({**card, "format": 2}))
     with pytest.raises(ModelCorrupt, match="format 2"):
-        OnnxMatcher(copy).weight  # noqa: B018
+        OnnxMatcher(copy).towers  # noqa: B018
     (copy / CARD).write_text("[]")
     with pytest.raises(ModelCorrupt):
-        OnnxMatcher(copy).weight  # noqa: B018
+        OnnxMatcher(copy).towers  # noqa: B018
     (copy / CARD).unlink()
     with pytest.raises(ModelNotFound, match="no matching head"):
-        OnnxMatcher(copy).weight  # noqa: B018
+        OnnxMatcher(copy).towers  # noqa: B018
 
 
 def test_a_changed_graph_is_refused(trained, tmp_path):

@@ -18,7 +18,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 
 schemathesis.checks.load_all_checks()
 acceptance = schemathesis.checks.CHECKS.get_one("positive_data_acceptance")
-EXAMPLES = int(os.environ.get("MMSEARCH_SCHEMA_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("MMSEARCH_SCHEMA_EXAMPLES", "2"))
 """For each operation and mode; a thorough run takes 200."""
 UNENDING = "/v1/status/events"
 

@@ -210,6 +210,20 @@ def test_a_heatmap_shows_where(serve, stocked, tmp_path):
         assert client.get(path, params={"q": "red"}).status_code == 404
 
 
+def test_a_query_picture_is_decoded_elsewhere(serve):
+    """A decoder that dies takes its process with it, not the service."""
+    import os
+    import signal
+
+    client = serve()
+    send = {"content": picture("pink"), "params": {"k": 1}}
+    assert ids(client.post("/v1/search/image", **send)) == ["sub/pink.png"]
+    (pid,) = client.app.state.service.pictures._queries.pids
+    assert pid != os.getpid()
+    os.kill(pid, signal.SIGKILL)
+    assert ids(client.post("/v1/search/image", **send)) == ["sub/pink.png"]
+
+
 def test_products_are_ranked_by_their_fields(reader, library):
     weights = {"photo": 1.0, "text": 0.5}
     answer = reader.post("/v1/search", json={"text": "red", "kind": "any", "fields": weights, "k": 5}).json()
