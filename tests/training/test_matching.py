@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from mmsearch.training.matching import Plan, Shelf, train
@@ -55,7 +56,8 @@ def test_pairs_are_the_sums_of_its_docstring():
                         k, v = model.key(pictures[picture])[:, part], model.value(pictures[picture])[:, part]
                         look = model.sharpness.exp() * torch.cosine_similarity(k, q[None], dim=1)
                         total += float(gates[text, word] * (look.softmax(0) * (v @ u)).sum())
-                assert abs(float(got[text, picture]) - float(model.scale.exp()) * total) < 2e-3 * max(1, abs(float(got[text, picture])))
+                found = float(got[text, picture])
+                assert abs(found - float(model.scale.exp()) * total) < 2e-3 * max(1, abs(found))
 
 
 def test_it_learns_and_a_killed_run_ends_with_the_same_weights(tmp_path):
@@ -85,10 +87,8 @@ def test_it_learns_and_a_killed_run_ends_with_the_same_weights(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole = run(tmp_path / "a")
-    try:
+    with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b", stop=25)
-    except KeyboardInterrupt:
-        pass
     again = run(tmp_path / "b")
     for name, values in whole.items():
         torch.testing.assert_close(again[name], values, rtol=0, atol=0)
