@@ -25,7 +25,9 @@ _WHERE = {
         "InputError ItemNotFound LockedError MMSearchError MissingExtra ModelCorrupt ModelError ModelMismatch "
         "ModelNotFound QueryError SourceError StorageError UsageError"
     ),
-    "types": "Facet FacetValue Failure Hit Hits IngestReport Item ItemStatus Kind Progress Query Record Term image item text vector",
+    "types": (
+        "Facet FacetValue Failure Hit Hits IngestReport Item ItemStatus Kind Progress Query Record Term image item text vector"
+    ),
     "collection": "Collection",
     "status": "Status",
     "ingest.options": "IngestOptions",

@@ -45,7 +45,8 @@ ALLOWED: dict[str, set[str]] = {
     "catalogue": SEAM | {"cache", "store"},
     "search": SEAM | {"cache", "catalogue", "store"},
     "ingest": SEAM | PICTURES | {"store"},
-    "ranking": SEAM | {"matchers", "calibrate", "judgements", "cache", "models", "registry", "relevance", "rerankers", "settings", "store"},
+    "ranking": SEAM
+    | {"cache", "calibrate", "judgements", "matchers", "models", "registry", "relevance", "rerankers", "settings", "store"},
     "relevance": SEAM,
     "explain": SEAM | PICTURES,
     "judgements": SEAM | {"store"},
@@ -56,7 +57,32 @@ ALLOWED: dict[str, set[str]] = {
     "status": BASE | {"adapter", "store"},
     "hubs": SEAM | {"relevance", "settings", "store"},
     "backup": SEAM | {"store"},
-    "collection": SEAM | PICTURES | {"adapter", "backup", "catalogue", "hubs", "calibrate", "explain", "judgements", "relevance", "clusters", "duplicates", "textvectors", "status", "cache", "embed", "indexes", "ingest", "models", "ranking", "roots", "search", "settings", "store"},
+    "collection": SEAM
+    | PICTURES
+    | {
+        "adapter",
+        "backup",
+        "cache",
+        "calibrate",
+        "catalogue",
+        "clusters",
+        "duplicates",
+        "embed",
+        "explain",
+        "hubs",
+        "indexes",
+        "ingest",
+        "judgements",
+        "models",
+        "ranking",
+        "relevance",
+        "roots",
+        "search",
+        "settings",
+        "status",
+        "store",
+        "textvectors",
+    },
     "aio": SEAM | {"collection"},
     "evaluation": BASE | {"catalogue"},
     "training": SEAM | PICTURES | {"adapter", "encoders"},
@@ -65,7 +91,20 @@ ALLOWED: dict[str, set[str]] = {
     "testing": SEAM | PICTURES | {"encoders", "indexes"},
     "cli": SEAM
     | PICTURES
-    | {"adapter", "facade", "backup", "status", "collection", "evaluation", "ingest", "models", "server", "settings", "sources", "training"},
+    | {
+        "adapter",
+        "facade",
+        "backup",
+        "status",
+        "collection",
+        "evaluation",
+        "ingest",
+        "models",
+        "server",
+        "settings",
+        "sources",
+        "training",
+    },
 }
 """Each room (a file or folder of the package) and the rooms it may import from, beside itself."""
 

@@ -53,5 +53,5 @@ TARGETS: dict[str, Callable[[int], str]] = {
     "models": _model,
 }
 SHARE = {"pictures": 150, "exif": 150, "headers": 150, "manifests": 60, "captions": 60, "filters": 120, "config": 60,
-         "collections": 20, "index-files": 30, "index-searches": 10}  # fmt: skip
+         "collections": 20, "index-files": 120, "index-searches": 10}  # fmt: skip
 """How many seeds the default tests take of each; models have their own test, beside those that make such folders."""
