@@ -31,7 +31,7 @@ demo: .venv/installed
 
 test: .venv/installed
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Chromium: apt-get install chromium. axe-core finds what screen readers cannot use; it is fetched, not kept in the repository
 web-test: .venv/installed build/axe.min.js

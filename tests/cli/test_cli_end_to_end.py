@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def test_the_whole_way(outside: Any, inside: Any, photos: Path, stripes: Any, tmp_path: Path) -> None:
     def run(*args: str | Path, **options: Any) -> Any:
@@ -33,7 +35,10 @@ def test_the_whole_way(outside: Any, inside: Any, photos: Path, stripes: Any, tm
     near = run("similar", "photos/trip/red and blue.jpg", "--jsonl").lines
     assert "trip/red and blue.jpg" not in {row["id"] for row in near}
     assert {row["id"] for row in near[:2]} == {"red.png", "blue.png"}
-    assert inside("similar", "trip/red and blue.jpg", "--jsonl").lines == near
+    again = inside("similar", "trip/red and blue.jpg", "--jsonl").lines
+    assert [row["id"] for row in again] == [row["id"] for row in near]
+    # an older process may score by another kernel (FAISS's, once it is loaded), which rounds otherwise
+    assert [row["score"] for row in again] == pytest.approx([row["score"] for row in near], abs=1e-6)
     assert len(run("failures", "--jsonl").lines) == 3
     assert run("verify", "--json").json["sound"] is True
 
