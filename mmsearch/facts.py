@@ -1,11 +1,39 @@
-"""What a catalogue tells of itself: what became of items, which values fields have. Public as part of :mod:`mmsearch.types`."""
+"""What a catalogue tells of itself: what became of items, which values fields have. Public as part of :mod:`mmsearch.types`.
+
+Beside it :class:`Timer`, which says of a search where its time went.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 Json = Any
+
+
+class Timer:
+    """Milliseconds per stage, in the order of the stages.
+
+    >>> timer = Timer()
+    >>> with timer.stage("encode"):
+    ...     pass
+    >>> list(timer.ms)
+    ['encode']
+    """
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - began) * 1000
 
 
 @dataclass(frozen=True, slots=True)

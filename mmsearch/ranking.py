@@ -20,7 +20,7 @@ from mmsearch.errors import QueryError
 from mmsearch.protocols import Encoder, RerankContext, Reranker
 from mmsearch.rerankers._later import Later
 from mmsearch.store import Snapshot
-from mmsearch.types import Hit, Kind, Query, Vectors
+from mmsearch.types import Hit, Kind, Query, Timer, Vectors
 
 if TYPE_CHECKING:
     from mmsearch.relevance import Calibration
@@ -140,36 +140,51 @@ class Finisher:
 
         return cls(ranking, snapshot, encoder, cache, data_path() / "banks")
 
-    def __call__(self, query: Query, hits: Sequence[Hit], vector: NDArray[np.float32]) -> list[Hit]:
-        """The hits in their new order, ``relevance`` and ``rerank`` set where they were asked for."""
-        ladder = self._ladder(query, vector)
+    def __call__(self, query: Query, hits: Sequence[Hit], vector: NDArray[np.float32], timer: Timer | None = None) -> list[Hit]:
+        """The hits in their new order, ``relevance`` and ``rerank`` set where they were asked for, and what each rung gave
+        them in ``stages``. ``timer`` gets the rungs' milliseconds, each with what it took to make the rung ready.
+        """
+        timer = Timer() if timer is None else timer
+        ladder = self._ladder(query, vector, timer)
         left = list(hits)
         rows: dict[int, NDArray[np.float32]] = {}
-        if left and (ladder or self.ranking.judges):
-            vids = [hit.vid for hit in left]
-            rows = dict(zip(vids, self._snapshot.fetch(vids), strict=True))
+        if left:
+            with timer.stage("fetch"):
+                vids = [hit.vid for hit in left]
+                rows = dict(zip(vids, self._snapshot.fetch(vids), strict=True))
         later = Later(self._encoder)
-        for reranker in ladder:
+        given: dict[int, dict[str, float]] = {vid: {} for vid in rows}
+        for name, reranker in ladder:
             if left:
-                left = reranker.rerank(query, left, RerankContext(vector, _stack(rows, left), later))
-        return self._judged(query, vector, left, rows) if self.ranking.judges and left else left
+                with timer.stage(name):
+                    left = reranker.rerank(query, left, RerankContext(vector, _stack(rows, left), later))
+                _note(given, name, left)
+        if self.ranking.judges and left:
+            with timer.stage("relevance"):
+                left = self._judged(query, vector, left, rows)
+            _note(given, "relevance", left)
+        return [replace(hit, stages=given[hit.vid]) for hit in left]
 
-    def _ladder(self, query: Query, vector: NDArray[np.float32]) -> list[Reranker]:
+    def _ladder(self, query: Query, vector: NDArray[np.float32], timer: Timer) -> list[tuple[str, Reranker]]:
+        """The rungs that were asked for, lowest first, with their names."""
         from mmsearch.rerankers.boost import BoostReranker
         from mmsearch.rerankers.collapse import CollapseReranker
         from mmsearch.rerankers.mmr import MMRReranker
 
-        wanted, out = self.ranking, []
+        wanted = self.ranking
+        out: list[tuple[str, Reranker]] = []
         if isinstance(wanted.rerank, str):
-            out.append(self._named(wanted.rerank, query, vector))
+            with timer.stage(name := f"rerank:{_short(wanted.rerank)}"):  # a bank or a model may have to be loaded
+                out.append((name, self._named(wanted.rerank, query, vector)))
         elif wanted.rerank is not None:
-            out.append(wanted.rerank)
+            out.append((f"rerank:{type(wanted.rerank).__name__}", wanted.rerank))
         if wanted.boost:
-            out.append(BoostReranker(wanted.boost))
+            out.append(("boost", BoostReranker(wanted.boost)))
         if wanted.collapse:
-            out.append(CollapseReranker() if wanted.collapse is True else CollapseReranker(wanted.collapse))
+            found = CollapseReranker() if wanted.collapse is True else CollapseReranker(wanted.collapse)
+            out.append(("collapse", found))
         if wanted.diversity:
-            out.append(MMRReranker(wanted.diversity))
+            out.append(("diversity", MMRReranker(wanted.diversity)))
         return out
 
     def _named(self, name: str, query: Query, vector: NDArray[np.float32]) -> Reranker:
@@ -275,6 +290,18 @@ class Finisher:
         """Rows of images spread evenly over the collection."""
         vids = self._snapshot.live(Kind.IMAGE).vids
         return self._snapshot.fetch(vids[:: max(1, -(-len(vids) // _SAMPLE))].tolist())
+
+
+def _short(name: str) -> str:
+    """A rung's name: of ``deep:/path`` no more than ``deep``, since a server tells no folder of its own."""
+    return "deep" if name.startswith("deep:") else name
+
+
+def _note(given: dict[int, dict[str, float]], name: str, hits: Sequence[Hit]) -> None:
+    for hit in hits:
+        value = hit.relevance if name == "relevance" else hit.rerank
+        if value is not None:
+            given[hit.vid][name] = float(value)
 
 
 def _second_model(name: str, top: int) -> Reranker:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os.path
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -17,15 +15,15 @@ from mmsearch.catalogue.fields import LEAST, Product, rank_products
 from mmsearch.errors import QueryError
 from mmsearch.protocols import VectorIndex
 from mmsearch.store import Snapshot
-from mmsearch.types import Hit, Hits, Json, Kind, Query, Record, VidSet
+from mmsearch.types import Hit, Hits, Json, Kind, Query, Record, Timer, VidSet
 
 RRF_K = 60
 """Reciprocal rank fusion, 1 / (60 + rank): Cormack, Clarke, Büttcher, SIGIR 2009."""
 LEXICAL_DEPTH = 1000
 """How many items are taken from the words' list, and at least from the vectors' one, before they are fused."""
 
-Finish: TypeAlias = Callable[[Query, Sequence[Hit], NDArray[np.float32]], list[Hit]]
-"""A query, its hits with ranks from 1 on, and its vector → the hits in a better order."""
+Finish: TypeAlias = Callable[[Query, Sequence[Hit], NDArray[np.float32], Timer], list[Hit]]
+"""A query, its hits with ranks from 1 on, its vector, and who times the rungs → the hits in a better order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +49,6 @@ class Request:
             raise QueryError(f"offset is {self.offset}, and must not be negative")
         if not self.query.terms:
             raise QueryError("the query has no terms")
-
-
-class Timer:
-    """Milliseconds per stage, in the order of the stages."""
-
-    def __init__(self) -> None:
-        self.ms: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - began) * 1000
 
 
 def search(
@@ -106,8 +89,7 @@ def search(
             else:
                 hits = _hits(found[: max(last, request.candidates)], 0, snapshot, parts)
         if finish is not None:
-            with timer.stage("rerank"):
-                hits = tuple(finish(one.query, hits, vector)[first:last])
+            hits = tuple(finish(one.query, hits, vector, timer)[first:last])
         pages.append(hits)
     candidates = sum(len(vids) for vids in allowed.values())
     exact = not request.fields or all(len(vids) <= LEAST for vids in allowed.values())

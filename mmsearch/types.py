@@ -21,6 +21,7 @@ from mmsearch.errors import QueryError
 from mmsearch.facts import Facet as Facet
 from mmsearch.facts import FacetValue as FacetValue
 from mmsearch.facts import ItemStatus as ItemStatus
+from mmsearch.facts import Timer as Timer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -290,7 +291,8 @@ class Hit:
 
     ``path`` is absolute where the item came from a file; ``exact`` says that no index could have missed a better one.
     ``relevance``, ``rerank`` and ``box`` are ``None`` where no stage has set them. Of a product (``search(fields=…)``) ``matches``
-    says what each of its best items gave to ``rerank``, by id: ``{"sku-7#photo-2": 1.9, "sku-7#title": 0.7}``.
+    says what each of its best items gave to ``rerank``, by id: ``{"sku-7#photo-2": 1.9, "sku-7#title": 0.7}``. ``stages`` is
+    its value after each rung of the ladder, in their order: ``{"rerank:fast": 0.31, "boost": 0.51}``.
     """
 
     rank: int
@@ -307,6 +309,7 @@ class Hit:
     box: tuple[int, int, int, int] | None = None
     exact: bool = True
     matches: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def best_match(self) -> str:

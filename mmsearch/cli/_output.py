@@ -91,7 +91,7 @@ def encoded(name: str, value: str | None) -> dict[str, str]:
 def hit_json(hit: Hit) -> dict[str, Any]:
     """One hit as INTERFACES has it; ``path_b64`` and ``id_b64`` are added where those are not UTF-8."""
     fields = {name: clean(getattr(hit, name)) for name in FIELDS}
-    parts = {"matches": clean(hit.matches)} if hit.matches else {}
+    parts = {name: clean(value) for name in ("matches", "stages") if (value := getattr(hit, name))}
     return {"v": VERSION, **fields, **parts, **encoded("path", hit.path), **encoded("id", hit.id)}
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_EXPLAINED = 10
+"""Of so many hits it is said what each rung gave them; ``--json`` has it of all."""
+
 _OPTIONS = (
     click.option("-k", "-t", "--top", "k", type=click.IntRange(1), default=10, show_default=True, metavar="N",
                  help="How many results."),
@@ -101,6 +104,9 @@ def _explain(app: App, hits: Hits) -> None:
     how = "exact: every candidate was compared" if hits.exact else "approximate: an index chose among the candidates"
     app.say(f"{count(hits.candidates, 'candidate')} after kind and filter; {how}")
     app.say(f"milliseconds: {times}")
+    for hit in [hit for hit in hits if hit.stages][:_EXPLAINED]:
+        rungs = " · ".join(f"{stage} {value:.4f}" for stage, value in {"score": hit.score, **hit.stages}.items())
+        app.say(f"{hit.rank:>4}. {rungs}")
 
 
 def _page(app: App, collection: Collection, hits: Hits, query: Query, target: str, heat: bool) -> None:

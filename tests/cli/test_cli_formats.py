@@ -116,6 +116,16 @@ def test_explain(ask: Any) -> None:
     assert "encode" in done.err
 
 
+def test_explain_says_what_each_rung_gave(ask: Any) -> None:
+    done = ask("query", "red", "--explain", "--boost", "width * 0 + 1", "-k", "2", "--json")
+    answer = json.loads(done.out)
+    assert "boost" in answer["timings"]
+    for hit in answer["hits"]:
+        assert hit["stages"] == {"boost": pytest.approx(hit["score"] + 1, abs=1e-6)}
+        assert f"{hit['rank']}. score {hit['score']:.4f} · boost {hit['stages']['boost']:.4f}" in done.err
+    assert all("stages" not in hit for hit in json.loads(ask("query", "red", "--json").out)["hits"])
+
+
 def test_forms_exclude_each_other(ask: Any) -> None:
     done = ask("query", "red", "--json", "-f")
     assert done.code == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,7 +64,46 @@ def test_fast_takes_the_hub_back_by_the_collections_own_texts(described, rows, t
     assert [hit.rank for hit in hits] == list(range(1, 21))
     np.testing.assert_allclose([hit.rerank for hit in hits], sorted(expected[order], reverse=True)[:20], atol=1e-4)
     np.testing.assert_allclose([hit.score for hit in hits], (stored @ target)[order[:20]], atol=1e-5)
-    assert "rerank" in hits.timings
+    assert list(hits.timings) == ["encode", "filter", "search", "fetch", "rerank:fast"]
+
+
+def test_each_rung_tells_its_time_and_what_it_gave(described, rows, toy):
+    gallery, _ = described
+    asked = {"kind": "image", "k": 100, "rerank": "fast"}
+    fast = {hit.id: hit.rerank for hit in gallery.search("a red thing", **asked)}
+    every = {"boost": "stock * 0.5", "collapse": 0.999, "diversity": 0.3, "relevance": True}
+    hits = gallery.search("a red thing", **asked, **every)
+    rungs = ["rerank:fast", "boost", "collapse", "diversity", "relevance"]
+    assert list(hits.timings) == ["encode", "filter", "search", "fetch", *rungs]
+    assert min(hits.timings.values()) > 0
+    values = np.array([fast[id] + 0.5 * (int(id[1:]) % 2) for id in hits.ids])
+    best = (values.max() - values.min(), values.min())
+    for hit, boosted in zip(hits, values, strict=True):
+        assert list(hit.stages) == rungs
+        assert hit.stages["rerank:fast"] == pytest.approx(fast[hit.id], abs=1e-6)
+        assert hit.stages["boost"] == hit.stages["collapse"] == pytest.approx(boosted, abs=1e-6)
+        assert hit.stages["diversity"] == hit.rerank
+        assert hit.stages["relevance"] == hit.relevance
+    assert hits[0].stages["diversity"] == pytest.approx(0.7 * (values[0] - best[1]) / best[0], abs=1e-6)
+
+
+def test_without_a_ladder_there_are_no_rungs(gallery):
+    hits = gallery.search("a red thing")
+    assert list(hits.timings) == ["encode", "filter", "search", "fetch"]
+    assert all(hit.stages == {} for hit in hits)
+
+
+def test_a_rung_of_the_callers_own_has_its_class_as_name_and_no_folder_is_told(gallery):
+    from mmsearch.ranking import _short
+
+    class Backwards:
+        def rerank(self, query, hits, context):
+            turned = list(reversed(hits))
+            return [replace(hit, rank=at, rerank=float(-at)) for at, hit in enumerate(turned, 1)]
+
+    hits = gallery.search("a red thing", k=3, candidates=5, rerank=Backwards(), boost="stock * 0 + 10")
+    assert [hit.stages for hit in hits] == [{"rerank:Backwards": -n, "boost": 10.0 - n} for n in (1.0, 2.0, 3.0)]
+    assert _short("deep:/home/me/blip") == "deep"
 
 
 def test_the_querys_own_text_is_no_competitor(described, rows, toy):

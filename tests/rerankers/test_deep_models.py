@@ -110,3 +110,67 @@ def test_a_cross_encoder_is_asked_with_text_and_picture(tmp_path, monkeypatch):
     assert got.tolist() == [255.0, 0.0, 0.0]
     assert [text for text, _ in seen] == ["a square"] * 3
     assert seen[1][1].getpixel((1, 1)) == (0, 0, 255)
+
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }} {% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<image> {% else %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory):
+    """A folder as CrossEncoder.save_pretrained leaves it, over a tiny LLaVA that answers yes or no; the model, its processor."""
+    tf, library = pytest.importorskip("transformers"), pytest.importorskip("sentence_transformers")
+    import torch
+    from sentence_transformers.base.modules.transformer import Transformer
+    from sentence_transformers.cross_encoder.modules.logit_score import LogitScore
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    base, folder = tmp_path_factory.mktemp("llava"), tmp_path_factory.mktemp("cross")
+    words = ["<pad>", "<unk>", "<image>", "yes", "no", "a", *COLOURS, "square", "query", "document"]
+    split = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>"))
+    split.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = tf.PreTrainedTokenizerFast(
+        tokenizer_object=split, pad_token="<pad>", unk_token="<unk>", additional_special_tokens=["<image>"], model_max_length=200
+    )
+    processor = tf.LlavaProcessor(
+        tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}), tokenizer, patch_size=8,
+        vision_feature_select_strategy="default", chat_template=TEMPLATE, num_additional_image_tokens=1, image_token="<image>",
+    )  # fmt: skip
+    sides = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = tf.LlavaConfig(
+        vision_config={**sides, "model_type": "clip_vision_model", "image_size": 32, "patch_size": 8, "projection_dim": 16},
+        text_config={**sides, "model_type": "llama", "vocab_size": 16, "num_key_value_heads": 2, "max_position_embeddings": 256,
+                     "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None},
+        image_token_index=2, vision_feature_layer=-1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = tf.LlavaForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.normal_(0, 0.3)
+    model.save_pretrained(base)
+    processor.save_pretrained(base)
+    modules = [Transformer(str(base), transformer_task="any-to-any"), LogitScore(words.index("yes"), words.index("no"))]
+    library.CrossEncoder(modules=modules).save_pretrained(str(folder))
+    return folder, model, processor
+
+
+def test_a_real_cross_encoder_gives_what_transformers_gives(llava):
+    """Sigmoid of the logit of "yes" less that of "no", worked out by transformers alone."""
+    import torch
+
+    folder, model, processor = llava
+    ours = matcher(f"deep:{folder}")
+    prepared = [ours.prepare(picture) for picture in squares()]
+    got = ours.match("a red square", ours.look(prepared))
+    images = [Image.fromarray(one) for one in prepared]
+    given = processor(images=images, text=["query a red square document <image> "] * 3, return_tensors="pt")
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        logits = model(**given).logits[:, -1]
+    np.testing.assert_allclose(got, torch.sigmoid(logits[:, 3] - logits[:, 4]).numpy(), atol=1e-4)
+    assert np.ptp(got) > 2e-3
+    other = ours.match("a blue square", ours.look(prepared))
+    assert np.abs(got - other).max() > 2e-3

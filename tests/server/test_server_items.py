@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
+from urllib.parse import quote
 
 import pytest
 
 from mmsearch.errors import ItemNotFound
+from mmsearch.server.answers import href
 from tests.server.conftest import picture
 
 
@@ -153,3 +156,8 @@ def test_an_items_file_comes_as_it_is(client):
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in answer.headers["content-security-policy"]
     assert client.get("/v1/items/sku%2Fbag/file").status_code == 404
+
+
+@pytest.mark.parametrize("id", ["sku-1", "a.b_c~d", "..", "a/b", "a b", "sku%2F1", "é", "x\n", "\udcff", "a#b?c"])
+def test_an_address_is_the_quoted_id(id):
+    assert href(id) == "/v1/items/" + quote(os.fsencode(id), safe="")

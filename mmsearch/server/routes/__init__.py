@@ -11,5 +11,5 @@ import mmsearch.server.routes.page as page
 import mmsearch.server.routes.search as search
 import mmsearch.server.routes.status as status
 
-ROUTERS = (health.router, search.router, facets.router, heatmap.router, files.router, items.router, status.router, page.router)
+ROUTERS = (search.router, health.router, facets.router, heatmap.router, files.router, items.router, status.router, page.router)
 """All routers; a path that is more special comes before one that would take it too."""
