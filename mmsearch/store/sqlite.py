@@ -25,9 +25,11 @@ PRAGMAS: tuple[tuple[str, str], ...] = (
     ("busy_timeout", "30000"),
     ("trusted_schema", "OFF"),
     ("cell_size_check", "ON"),
-    ("cache_size", "-16000"),  # KiB
+    # KiB, for each connection of each thread: a service of 8 threads held 98 MiB with 16 MiB each, and read no faster
+    ("cache_size", "-2000"),
 )
 WRITER_PRAGMAS: tuple[tuple[str, str], ...] = (
+    ("cache_size", "-16000"),
     ("synchronous", "FULL"),  # NORMAL loses acknowledged batches in a power cut
     # 32 MiB: a checkpoint copies each changed page once. With SQLite's 4 MiB nearly every batch of 4096 items
     # makes one, and bulk adding was a fifth slower.

@@ -273,8 +273,8 @@ def test_rows_are_synced_before_items_are_seen(tmp_path: Path) -> None:
 def test_sqlite_is_set_to_keep_what_it_acknowledges(tmp_path: Path) -> None:
     with make(tmp_path / "c") as store, store.writer():
         for transaction, settings in (
-            (store._catalog.writing, {"synchronous": 2, "journal_mode": "wal", "trusted_schema": 0}),
-            (store._catalog.reading, {"journal_mode": "wal", "trusted_schema": 0, "cell_size_check": 1}),
+            (store._catalog.writing, {"synchronous": 2, "journal_mode": "wal", "trusted_schema": 0, "cache_size": -16000}),
+            (store._catalog.reading, {"journal_mode": "wal", "trusted_schema": 0, "cell_size_check": 1, "cache_size": -2000}),
         ):
             with transaction() as connection:
                 assert {key: raw(connection).execute(f"PRAGMA {key}").fetchone()[0] for key in settings} == settings
