@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.smallfiles import SmallFiles
+
 KEPT = 2_000
 """Files in the folder before the older half is removed: 2 MB at 256 dimensions."""
-_CRC_BYTES = 4
 
 
 class TextVectors:
@@ -28,40 +25,17 @@ class TextVectors:
     """
 
     def __init__(self, folder: Path, dim: int) -> None:
-        self._folder, self._size = folder, dim * 4
+        self._files, self._size = SmallFiles(folder, most=KEPT), dim * 4
 
     def get(self, text: str) -> NDArray[np.float32] | None:
         """The unit vector ``(dim,)`` float32 of a text, if it is known. 30 µs."""
-        try:
-            data = self._path(text).read_bytes()
-        except OSError:
-            return None
-        body = data[_CRC_BYTES:]
-        if len(body) != self._size or zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != data[:_CRC_BYTES]:
-            return None
-        return np.frombuffer(body, dtype="<f4")
+        body = self._files.get(_name(text))
+        return None if body is None or len(body) != self._size else np.frombuffer(body, dtype="<f4")
 
     def put(self, text: str, vector: NDArray[np.float32]) -> None:
         """Keep a text's vector. 0.2 ms; no sync, since it can be made again."""
-        body = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-        with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd, name = tempfile.mkstemp(dir=self._folder)
-            try:
-                with open(fd, "wb") as file:
-                    file.write(zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body)
-                os.replace(name, self._path(text))
-            except BaseException:
-                os.unlink(name)
-                raise
-            self._tidy()
+        self._files.put(_name(text), np.ascontiguousarray(vector, dtype="<f4").tobytes())
 
-    def _path(self, text: str) -> Path:
-        return self._folder / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
-    def _tidy(self) -> None:
-        files = list(os.scandir(self._folder))
-        if len(files) > KEPT:
-            files.sort(key=lambda file: file.stat().st_mtime_ns)
-            for file in files[: len(files) - KEPT // 2]:
-                os.unlink(file)
+def _name(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -50,7 +50,7 @@ def test_the_folder_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.M
     remembered = TextVectors(tmp_path, dim=8)
     for seed in range(25):
         remembered.put(str(seed), vector(seed))
-        os.utime(remembered._path(str(seed)), ns=(seed, seed))
+        os.utime(tmp_path / mmsearch.textvectors._name(str(seed)), ns=(seed, seed))
         assert len(list(tmp_path.iterdir())) <= 10
     assert np.array_equal(remembered.get("24"), vector(24))  # type: ignore[arg-type]
     assert remembered.get("0") is None

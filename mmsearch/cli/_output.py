@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mmsearch.cli._text import printable
+from mmsearch.errors import StorageError
 
 if TYPE_CHECKING:
     from mmsearch.types import Failure, Hit
@@ -63,6 +64,19 @@ def write(data: str | bytes) -> None:
     stream = sys.stdout.buffer
     stream.write(data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape"))
     stream.flush()
+
+
+def write_page(page: str, target: str) -> bool:
+    """A web page into a file, or on stdout for ``-``. Whether it went into a file."""
+    if target == "-":
+        write(page)
+        return False
+    try:
+        with open(target, "w", encoding="utf-8", errors="replace") as stream:
+            stream.write(page)
+    except OSError as error:
+        raise StorageError(f"the page {target} cannot be written: {error.strerror}") from error
+    return True
 
 
 def clean(value: Any) -> Any:

@@ -10,7 +10,6 @@ import click
 
 from mmsearch.cli import _output
 from mmsearch.cli._text import count
-from mmsearch.errors import StorageError
 
 if TYPE_CHECKING:
     from mmsearch.cli._app import App
@@ -113,15 +112,8 @@ def _page(app: App, collection: Collection, hits: Hits, query: Query, target: st
     from mmsearch.cli import _html
 
     page = _html.page(collection, hits, query, heat=heat)
-    if target == "-":
-        _output.write(page)
-        return
-    try:
-        with open(target, "w", encoding="utf-8", errors="replace") as stream:
-            stream.write(page)
-    except OSError as error:
-        raise StorageError(f"the page {target} cannot be written: {error.strerror}") from error
-    app.say(f"{count(len(hits), 'hit')} on the page {target}")
+    if _output.write_page(page, target):
+        app.say(f"{count(len(hits), 'hit')} on the page {target}")
 
 
 def _open(app: App, hits: Hits, html: str | None) -> None:

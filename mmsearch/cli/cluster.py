@@ -9,7 +9,6 @@ import click
 from mmsearch.cli import _output
 from mmsearch.cli._app import OK, App, Command, pass_app
 from mmsearch.cli._text import count, local
-from mmsearch.errors import StorageError
 
 if TYPE_CHECKING:
     from mmsearch.clusters import Clustering
@@ -87,12 +86,5 @@ def _page(app: App, collection: Collection, found: Clustering, target: str, samp
         sections.append((one.name or "?", f"{count(len(one), 'picture')} · {words}", hits))
     facts = f"{count(len(found.clusters), 'cluster')} of {count(sum(map(len, found.clusters)), 'picture')}"
     page = _html.sections(collection, "clusters", facts, sections)
-    if target == "-":
-        _output.write(page)
-        return
-    try:
-        with open(target, "w", encoding="utf-8", errors="replace") as stream:
-            stream.write(page)
-    except OSError as error:
-        raise StorageError(f"the page {target} cannot be written: {error.strerror}") from error
-    app.say(f"{facts} on the page {target}")
+    if _output.write_page(page, target):
+        app.say(f"{facts} on the page {target}")

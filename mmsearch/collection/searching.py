@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Unpack
+from typing import Any, Unpack
 
 from mmsearch.catalogue.fields import checked_weights
 from mmsearch.collection.core import one_of
@@ -49,16 +49,8 @@ class Searching(Looking):
         ``cutoff``, ``relevance``, ``lexical``, ``candidates``, ``fields`` (see :class:`mmsearch.ranking.Ranking`). Raises
         :class:`QueryError`, :class:`FilterError`, :class:`ItemNotFound`, :class:`ImageError`.
         """
-        request = Request(
-            text(query) if isinstance(query, str) else query,
-            kinds=kinds_of(kind),
-            k=k,
-            offset=offset,
-            where=where,
-            params=params or {},
-            group_by=group_by,
-        )
-        return self._answers([request], ranking)[0]
+        options: Any = {"kind": kind, "k": k, "offset": offset, "where": where, "params": params, "group_by": group_by, **ranking}
+        return self.search_many([query], **options)[0]
 
     def search_many(
         self,

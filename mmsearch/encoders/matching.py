@@ -11,7 +11,6 @@ head is refused beside any others. ``mini/FORMAT.md`` has the files in full.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders._facts import file_sha256
 from mmsearch.encoders.mini import WEIGHTS
-from mmsearch.encoders.onnx import MINI, OnnxEncoder
+from mmsearch.encoders.onnx import MINI, OnnxEncoder, cores, load_session
 from mmsearch.errors import ModelCorrupt, ModelNotFound
 
 __all__ = ["CARD", "FORMAT", "LOOK_GRAPH", "MATCH_GRAPH", "OnnxMatcher"]
@@ -130,7 +129,7 @@ class OnnxMatcher:
             if name not in self._sessions:
                 self._check(name)
                 self._towers._described().check(WEIGHTS)
-                self._sessions[name] = _load(self._folder / name, self._threads)
+                self._sessions[name] = load_session(self._folder / name, self._threads or cores())
             return self._sessions[name]
 
 
@@ -151,17 +150,3 @@ def _card(folder: Path, towers: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelCorrupt(f"{path} is not a matching head's description: {error!r}", hint="reinstall mmsearch") from error
     return card
-
-
-def _load(graph: Path, threads: int | None) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 -- onnxruntime's own classes derive from Exception
-        why = str(error).strip().splitlines()[0][:200]
-        raise ModelCorrupt(f"{graph} cannot be loaded: {why}", hint="reinstall mmsearch") from error

@@ -59,7 +59,7 @@ class OnnxEncoder:
             raise UsageError(f"{threads} threads are not possible", hint="leave it out, or give 1 or more")
         self._folder = absolute(folder)
         self._name = name or f"onnx:{self._folder}"
-        self._threads = threads or _cores()
+        self._threads = threads or cores()
         self._batches = Batches(batch_size or 32, is_full=_is_out_of_memory)
         self._lock = threading.RLock()
         self._about: _About | None = None
@@ -136,7 +136,7 @@ class OnnxEncoder:
                 about = self._described()
                 for file in about.files_of(tower):
                     about.check(file)
-                self._sessions[key] = _session(self._folder / f"{tower}.onnx", self._threads, optimize=not quick)
+                self._sessions[key] = load_session(self._folder / f"{tower}.onnx", self._threads, optimize=not quick)
                 if not quick:
                     self._sessions.pop(f"{tower} quick", None)
             return self._sessions[key]
@@ -215,7 +215,8 @@ def _read(folder: Path) -> dict[str, Any]:
     )
 
 
-def _session(graph: Path, threads: int, *, optimize: bool) -> Any:
+def load_session(graph: Path, threads: int, *, optimize: bool = True) -> Any:
+    """A graph ready to run on the CPU. Raises :class:`ModelCorrupt` for one that does not load."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -238,5 +239,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "allocate memory" in text or "bad allocation" in text
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

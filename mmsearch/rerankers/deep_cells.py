@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import threading
-import zlib
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mmsearch.smallfiles import SmallFiles
 
 __all__ = ["Cells"]
 
@@ -29,7 +27,9 @@ class Cells:
     """
 
     def __init__(self, folder: Path | None = None, *, most: int = 4096) -> None:
-        self._folder, self._most = folder, most
+        # counting 5,000 files each time would cost more than it saves
+        self._files = None if folder is None else SmallFiles(folder, most=KEPT, watch=4)
+        self._most = most
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -42,7 +42,8 @@ class Cells:
 
     def far(self, vid: int, digest: bytes | None) -> Row | None:
         """What the folder has of a content, 50 µs."""
-        row = None if digest is None or self._folder is None else _read(self._folder / digest.hex()[:32])
+        body = None if digest is None or self._files is None else self._files.get(digest.hex()[:32])
+        row = None if body is None else _row(body)
         if row is not None:
             self._remember(vid, row)
         return row
@@ -50,21 +51,9 @@ class Cells:
     def put(self, vid: int, digest: bytes | None, row: Row) -> None:
         """Keep a row ``(cells, dim)``, in memory alone where the digest is not known."""
         self._remember(vid, row)
-        if digest is None or self._folder is None:
-            return
-        path = self._folder / digest.hex()[:32]
-        body = np.array(row.shape, dtype=_HEAD).tobytes() + np.ascontiguousarray(row, dtype="<f2").tobytes()
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd, name = tempfile.mkstemp(dir=path.parent)
-            try:
-                with open(fd, "wb") as file:
-                    file.write(zlib.crc32(body).to_bytes(4, "little") + body)
-                os.replace(name, path)
-            except BaseException:
-                os.unlink(name)
-                raise
-            self._tidy(path.parent)
+        if digest is not None and self._files is not None:
+            body = np.array(row.shape, dtype=_HEAD).tobytes() + np.ascontiguousarray(row, dtype="<f2").tobytes()
+            self._files.put(digest.hex()[:32], body)
 
     def _remember(self, vid: int, row: Row) -> None:
         with self._lock:
@@ -72,21 +61,9 @@ class Cells:
             while len(self._rows) > self._most:
                 self._rows.popitem(last=False)
 
-    def _tidy(self, folder: Path) -> None:
-        if int.from_bytes(os.urandom(1)) >= 4:  # counting 5,000 files each time would cost more than it saves
-            return
-        files = [(file.stat().st_mtime_ns, file.path) for file in os.scandir(folder)]
-        for _, path in sorted(files)[: len(files) - KEPT // 2 if len(files) > KEPT else 0]:
-            os.unlink(path)
 
-
-def _read(path: Path) -> Row | None:
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    body = data[4:]
-    if len(body) < 8 or zlib.crc32(body).to_bytes(4, "little") != data[:4]:
+def _row(body: bytes) -> Row | None:
+    if len(body) < 8:
         return None
     cells, dim = (int(n) for n in np.frombuffer(body[:8], dtype=_HEAD))
     return np.frombuffer(body[8:], dtype="<f2").reshape(cells, dim) if len(body) == 8 + 2 * cells * dim else None
