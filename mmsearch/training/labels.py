@@ -141,9 +141,14 @@ def sure_words(features: Features, path: Path, least: float = SURE) -> list[list
     return out
 
 
+def synonyms(number: int) -> list[str]:
+    """The names of ImageNet's class 0..999, the usual one first."""
+    return [name.strip().lower() for name in str(_imagenet().index_to_description(number)).split(",")]
+
+
 def class_name(number: int) -> str:
     """The first name of ImageNet's class 0..999."""
-    return str(_imagenet().index_to_description(number)).split(",")[0].strip().lower()
+    return synonyms(number)[0]
 
 
 @lru_cache(maxsize=1)

@@ -34,3 +34,12 @@ def relational_kl(student: torch.Tensor, target: torch.Tensor, bank: torch.Tenso
     wanted = F.log_softmax(scale * target @ bank.T, dim=1)
     given = F.log_softmax(scale * student @ bank.T, dim=1)
     return F.kl_div(given, wanted, reduction="batchmean", log_target=True)
+
+
+def weighted_kl(wanted: torch.Tensor, logits: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Σ_i w_i KL( p_i || softmax(z_i) ) / Σ_i w_i in nats.
+
+    `wanted` p (n, m) has rows that sum to 1, `logits` z are (n, m), `weight` w is (n,).
+    """
+    gap = (wanted * (wanted.clamp(min=1e-9).log() - F.log_softmax(logits, dim=1))).sum(dim=1)
+    return (weight * gap).sum() / weight.sum().clamp(min=1e-9)

@@ -1,6 +1,6 @@
 """Train `mini` from random initialisation: ``python -m mmsearch.training.mini --data DIR --out DIR``.
 
-Stages: data, teacher, text, image, sharper, joint, export, evaluate. Each leaves its result in `--out`, and a run that is killed
+Stages: data, teacher, text, image, joint, export, evaluate. Each leaves its result in `--out`, and a run that is killed
 goes on from its last checkpoint when the same command is given again.
 """
 
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from mmsearch.training.pipeline import Run, sharper
+from mmsearch.training.pipeline import Run
 from mmsearch.training.stage_image import Plan
 from mmsearch.training.stage_joint import JointPlan
 
-STAGES = ("data", "teacher", "text", "image", "sharper", "joint", "export", "evaluate")
+STAGES = ("data", "teacher", "text", "image", "joint", "export", "evaluate")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,13 +29,12 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--seed", type=int, default=0)
     out.add_argument("--device", default="cpu", help="cpu or cuda")
     out.add_argument("--workers", type=int, default=2, help="data-parallel threads of the picture stages; 1 on a GPU")
-    out.add_argument("--views", type=int, default=11, help="most fixed views of a picture that the teacher describes")
+    out.add_argument("--views", type=int, default=12, help="most fixed views of a picture that the teacher describes")
     out.add_argument("--text-steps", type=int, default=700)
-    out.add_argument("--image-steps", type=int, default=6100)
-    out.add_argument("--sharper-steps", type=int, default=4700)
+    out.add_argument("--image-steps", type=int, default=8000)
     out.add_argument("--joint-steps", type=int, default=200)
     out.add_argument("--model-size", type=int, default=160, help="pixels of a side that the written model sees")
-    out.add_argument("--model-version", default="2")
+    out.add_argument("--model-version", default="3")
     out.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage")
     return out
 
@@ -60,7 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         views=args.views,
         text_steps=args.text_steps,
         image_plan=Plan(steps=args.image_steps, workers=args.workers),
-        sharper_plan=sharper(args.sharper_steps, args.workers),
         joint_plan=JointPlan(steps=args.joint_steps, workers=args.workers, size=args.model_size),
         version=args.model_version,
         model_size=args.model_size,

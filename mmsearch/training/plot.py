@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmsearch.training.checks import LOG, read_checks
 
-STAGES = ("text", "image", "sharper", "joint")
+STAGES = ("text", "image", "joint")
 
 
 def read_log(path: Path) -> dict[str, tuple[list[int], list[float]]]:

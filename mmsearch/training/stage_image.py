@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,21 +68,21 @@ class ImageBatch:
     has_text: torch.Tensor
 
 
-def fewer(corpora: list[Pictures], views: int) -> list[Pictures]:
-    """The same corpora with at most their first `views` views."""
-    return [replace(c, boxes=c.boxes[:views], mixes=c.mixes[:views], views=c.views[:views]) for c in corpora]
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how large: `sizes` are (share of the steps, pixels), first small pictures and then full ones."""
+    """How long and how large: `sizes` are (share of the steps, pixels), first small pictures and then full ones.
+
+    The tower shrinks pictures 32 times, so sides that 32 does not divide lose their edges. `bank` texts and `names` of the
+    teacher's nouns are ranked in one step.
+    """
 
     steps: int
-    sizes: Sequence[tuple[float, int]] = ((0.5, 80), (0.5, 96))
+    sizes: Sequence[tuple[float, int]] = ((0.3, 64), (0.3, 96), (0.2, 128), (0.2, 160))
     peak: float = 1.5e-3
     decay: float = 0.05
     workers: int = 2
     bank: int = 1024
+    names: int = 256
 
     def size_at(self, step: int) -> int:
         """Pixels at a step."""
@@ -116,7 +116,7 @@ def draw_batch(corpora: list[Pictures], rng: np.random.Generator, part: float) -
     for corpus in corpora:
         picked = rng.choice(corpus.rows, size=max(1, round(corpus.share * part)), replace=False)
         view = rng.integers(len(corpus.views), size=len(picked))
-        pixels.append(np.stack([corpus.images[i] for i in picked]))
+        pixels.append(np.stack([_base(corpus, v, i) for v, i in zip(view, picked, strict=True)]))
         cut = np.stack([corpus.boxes[v][i] for v, i in zip(view, picked, strict=True)])
         boxes.append(cut + wobble(rng, len(picked)))
         teacher.append(np.stack([corpus.views[v][i] for v, i in zip(view, picked, strict=True)]))
@@ -137,6 +137,12 @@ def draw_batch(corpora: list[Pictures], rng: np.random.Generator, part: float) -
         text=torch.cat([t.expand(-1, dim) for t in text]).float(),
         has_text=torch.from_numpy(np.concatenate(has)),
     )
+
+
+def _base(corpus: Pictures, view: int, row: int) -> Pixels:
+    """The pixels that fill a view: the picture's own, or white where the picture itself is what comes in."""
+    mix = corpus.mixes[view]
+    return np.full_like(corpus.images[row], 255) if mix is not None and mix.white else corpus.images[row]
 
 
 def _guest(corpus: Pictures, view: int, row: int, at: int) -> tuple[Any, ...]:
@@ -203,15 +209,13 @@ def train_image(
     plan: Plan,
     progress: Progress,
     say: Say,
-    start: dict[str, torch.Tensor] | None = None,
+    names: torch.Tensor,
 ) -> None:
     """Distil for `plan.steps` steps; resumes from `progress` and leaves its result there.
 
-    `start` is the result of an earlier round, a `Student`'s weights; without it the tower begins as `clip` has it.
+    `names` (m, dim) float32 are unit rows of nouns, which are ranked beside the corpora's texts.
     """
     student = Student(clip).to(memory_format=torch.channels_last)
-    if start is not None:
-        student.load_state_dict(start)
     head.eval().requires_grad_(False)
     opt = mixed_optimizer(student.visual, student, rate=plan.peak, decay=plan.decay)
     scale = float(clip.logit_scale.detach().exp())  # type: ignore[operator]
@@ -225,7 +229,8 @@ def train_image(
         def work(module: nn.Module, number: int, step: int = step, size: int = size) -> dict[str, torch.Tensor]:
             rng = np.random.Generator(np.random.PCG64([progress.seed, step, number]))
             batch = draw_batch(corpora, rng, 1 / plan.workers)
-            bank = texts[torch.from_numpy(rng.integers(len(texts), size=plan.bank))].float()
+            some, nouns = rng.integers(len(texts), size=plan.bank), rng.integers(len(names), size=plan.names)
+            bank = torch.cat([texts[torch.from_numpy(some)].float(), names[torch.from_numpy(nouns)].to(texts.device)])
             pixels = jitter(show(batch, size, device), rng).contiguous(memory_format=torch.channels_last)
             return student_losses(module, head, batch, pixels, bank.to(device), scale)
 

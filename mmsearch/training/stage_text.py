@@ -1,4 +1,4 @@
-"""Stage 1: a text tower and a head on the teacher's cached features learn one joint space by InfoNCE.
+"""Stage 1: a text tower and a head on the teacher's cached features learn one joint space by InfoNCE, and the teacher's nouns.
 
 All pictures are cached features here, so a step costs a small text tower's pass and nothing else. The head is
 scaffolding: the picture tower of stage 2 learns to land where the head puts a picture, and the head is thrown away.
@@ -15,9 +15,13 @@ from torch import nn
 
 from mmsearch.training.captions import Rows, draw
 from mmsearch.training.losses import info_nce
+from mmsearch.training.naming import Names
 from mmsearch.training.optim import Progress, Say, cosine_rate, optimizer
 from mmsearch.training.teacher import WIDTH, Features
 from mmsearch.training.towers import EMBED_DIM, encode_texts
+
+NAMING = 0.3
+"""What the lesson in names weighs beside the captions."""
 
 
 class TeacherHead(nn.Module):
@@ -81,21 +85,37 @@ def same_text(texts: Rows) -> torch.Tensor:
     return code[:, None] == code[None, :]
 
 
-def train_text(model: nn.Module, head: TeacherHead, domains: list[Domain], steps: int, progress: Progress, say: Say) -> None:
-    """Optimise text tower and head for `steps` steps; resumes from `progress` and leaves its result there."""
+def train_text(
+    model: nn.Module,
+    head: TeacherHead,
+    domains: list[Domain],
+    steps: int,
+    progress: Progress,
+    say: Say,
+    names: Names | None = None,
+) -> None:
+    """Optimise text tower and head for `steps` steps; resumes from `progress` and leaves its result there.
+
+    With `names`, every picture is also named as the teacher names it, which weighs :data:`NAMING` beside the captions.
+    """
     parameters = [p for n, p in model.named_parameters() if not n.startswith("visual.")]
     opt = optimizer([*parameters, *head.parameters()], rate=1e-3, decay=0.05)
     modules = nn.ModuleDict({"model": model, "head": head})
     for step in progress.resume(modules, opt, steps):
         cosine_rate(opt, step, steps, peak=1e-3, warmup=50)
-        features, texts = batch_of(domains, progress.rng(step))
+        rng = progress.rng(step)
+        features, texts = batch_of(domains, rng)
+        lesson = names.lesson(features, rng) if names is not None else None
         with torch.autocast(features.device.type, torch.bfloat16):
-            words = encode_texts(model, texts, chunks=4)
+            words = encode_texts(model, texts + (lesson.texts if lesson else []), chunks=4)
         pictures = head(features)
         scale = model.logit_scale.exp().clamp(max=60.0)  # type: ignore[operator]
-        loss = info_nce(pictures, words, scale, same_text(texts))
+        loss = match = info_nce(pictures, words[: len(texts)], scale, same_text(texts))
+        if lesson is not None:
+            loss = match + NAMING * lesson.loss(pictures, words[len(texts) :], scale)
         opt.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         opt.step()
-        progress.after(step, modules, opt, {"loss": float(loss.detach()), "scale": float(scale.detach())}, say)
+        numbers = {"loss": float(loss.detach()), "match": float(match.detach()), "scale": float(scale.detach())}
+        progress.after(step, modules, opt, numbers, say)

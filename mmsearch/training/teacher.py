@@ -6,7 +6,7 @@ No weight of the teacher ends up in `mini`; its 1280 pooled features are what th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,17 +60,23 @@ def compute_view(model: nn.Module, corpus: Corpus, view: int, device: torch.devi
             x = shown(rows)
             if mix is not None:
                 place, strength = torch.from_numpy(mix.place[rows]), torch.from_numpy(mix.strength[rows])
-                x = mixed(x, shown(mix.partner[rows]), place.to(device), strength.to(device))
+                base = torch.ones_like(x) if mix.white else x
+                x = mixed(base, shown(mix.partner[rows]), place.to(device), strength.to(device))
             out[rows] = model(x.bfloat16()).float().cpu().numpy()
     return out
 
 
 def cache_views(
-    data_dir: Path, cache_dir: Path, corpora: list[Corpus], views: int, say: Callable[[str], None], device: torch.device
+    data_dir: Path,
+    cache_dir: Path,
+    corpora: list[Corpus],
+    views: Sequence[int],
+    say: Callable[[str], None],
+    device: torch.device,
 ) -> None:
-    """Compute whatever is missing of `views` views; each file appears only when whole, so a killed run resumes."""
+    """Compute whatever is missing of the numbered `views`; each file appears only when whole, so a killed run resumes."""
     model: nn.Module | None = None
-    for view in range(views):
+    for view in views:
         for corpus in corpora:
             target = feature_file(cache_dir, corpus.name, view)
             if target.is_file():
@@ -82,6 +88,6 @@ def cache_views(
             say(f"teacher: {corpus.name} view {view} done")
 
 
-def load_views(cache_dir: Path, corpus_name: str, views: int) -> list[Features]:
-    """The first `views` views, memory-mapped."""
-    return [np.load(feature_file(cache_dir, corpus_name, view), mmap_mode="r") for view in range(views)]
+def load_views(cache_dir: Path, corpus_name: str, views: Sequence[int]) -> list[Features]:
+    """The numbered views, memory-mapped."""
+    return [np.load(feature_file(cache_dir, corpus_name, view), mmap_mode="r") for view in views]

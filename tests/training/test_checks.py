@@ -60,7 +60,7 @@ def test_pictures_are_seen_whole_and_the_mode_is_put_back() -> None:
 
 
 def test_the_plot_has_a_panel_per_stage_and_one_for_recall(tmp_path: Path) -> None:
-    for stage in ("text", "sharper"):
+    for stage in ("text", "joint"):
         (tmp_path / f"{stage}.jsonl").write_text("".join(json.dumps({"step": s, "loss": 3.0 - s}) + "\n" for s in range(3)))
     with Image.open(draw_curves(tmp_path)) as picture:
         assert picture.size == (1000, 400)

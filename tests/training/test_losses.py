@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from mmsearch.training.losses import cosine_gap, info_nce, relational_kl
+from mmsearch.training.losses import cosine_gap, info_nce, relational_kl, weighted_kl
 from mmsearch.training.stage_text import same_text
 
 
@@ -79,3 +79,16 @@ def test_gradient_of_info_nce_by_finite_differences() -> None:
 
 def test_rows_with_equal_texts_are_found() -> None:
     assert same_text([[1, 2], [3], [1, 2]]).tolist() == [[True, False, True], [False, True, False], [True, False, True]]
+
+
+def test_weighted_kl_equals_the_naive_sum_and_is_zero_where_nothing_differs() -> None:
+    rng = np.random.default_rng(5)
+    wanted, logits, weight = rng.dirichlet(np.ones(4), 6), rng.standard_normal((6, 4)), rng.random(6)
+    total = 0.0
+    for p, z, w in zip(wanted, logits, weight, strict=True):
+        q = np.exp(z) / np.exp(z).sum()
+        total += w * sum(a * np.log(a / b) for a, b in zip(p, q, strict=True))
+    given = weighted_kl(*(torch.from_numpy(x) for x in (wanted, logits, weight)))
+    assert float(given) == pytest.approx(total / weight.sum(), rel=1e-9)
+    same = weighted_kl(torch.from_numpy(wanted), torch.from_numpy(np.log(wanted) + 3), torch.from_numpy(weight))
+    assert float(same) == pytest.approx(0, abs=1e-12)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from mmsearch.training import stage_image
 from mmsearch.training.data import Corpus
-from mmsearch.training.mixes import FIRST, mix_of, mixed
-from mmsearch.training.stage_image import Guests, ImageBatch, show
+from mmsearch.training.mixes import FIRST, GROUND, mix_of, mixed
 from mmsearch.training.teacher import compute_view
-from mmsearch.training.views import render, view_boxes
+from mmsearch.training.views import view_boxes
 
 
 def test_views_are_mixed_from_the_first_on() -> None:
@@ -50,12 +52,24 @@ def test_mixed_equals_a_loop_over_pixels() -> None:
     assert not np.allclose(wanted, base)
 
 
+def test_pieces_on_white_are_the_pictures_own() -> None:
+    mix = mix_of(500, GROUND)
+    assert mix is not None
+    assert mix.white
+    assert np.array_equal(mix.partner, np.arange(500))
+    assert (mix.strength == 1).all()
+    width, height = (mix.place[:, 2:] - mix.place[:, :2]).T
+    assert (width * height).min() > 0.199
+    assert (width * height).max() < 0.701
+    assert [view for view in range(9, 13) if mix_of(4, view).white] == [11, 12]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("view", [0, FIRST, GROUND])
 @pytest.mark.parametrize("turn", [False, True])
-def test_student_sees_what_the_teacher_saw(turn: bool) -> None:
-    """The teacher here answers with its very pixels; a mirrored batch shows the same picture mirrored."""
+def test_student_sees_what_the_teacher_saw(turn: bool, view: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The teacher here answers with its very pixels; a mirrored batch shows the same pictures mirrored."""
     n = 6
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 255, (n, 12, 12, 3), np.uint8)
+    images = np.random.default_rng(1).integers(0, 255, (n, 12, 12, 3), np.uint8)
     corpus = Corpus("tiny", images, [[] for _ in range(n)], [])
     seen: list[torch.Tensor] = []
 
@@ -63,24 +77,19 @@ def test_student_sees_what_the_teacher_saw(turn: bool) -> None:
         seen.append(x.float())
         return torch.zeros(len(x), 1280)
 
-    compute_view(teacher, corpus, FIRST, torch.device("cpu"), batch=4)  # type: ignore[arg-type]
-    mix, boxes = mix_of(n, FIRST), torch.from_numpy(view_boxes(n, FIRST))
-    assert mix is not None
-    rows = [1, 4]
-    partner = mix.partner[rows]
-    guests = Guests(
-        rows=torch.tensor(rows),
-        pixels=torch.from_numpy(images[partner]),
-        boxes=boxes[torch.from_numpy(partner)],
-        place=torch.from_numpy(mix.place[rows]),
-        strength=torch.from_numpy(mix.strength[rows]),
+    compute_view(teacher, corpus, view, torch.device("cpu"), batch=4)  # type: ignore[arg-type]
+    monkeypatch.setattr(stage_image, "wobble", lambda rng, count: np.zeros((count, 4), np.float32))
+    numbers = np.tile(np.arange(n, dtype=np.float16)[:, None], (1, 1280))
+    first, none = np.zeros(n + 1, np.int64), torch.zeros(0, 2)
+    pictures = stage_image.Pictures(
+        "tiny", images, np.arange(n), [view_boxes(n, view)], [mix_of(n, view)], [numbers], none, first, n
     )
-    flip, none = torch.full((n,), turn), torch.zeros(n, 0)
-    batch = ImageBatch(torch.from_numpy(images), boxes, guests, flip, none, none, flip)
-    shown = show(batch, 192, torch.device("cpu"))
+    batch = replace(stage_image.draw_batch([pictures], np.random.default_rng(2), 1.0), flip=torch.full((n,), turn))
+    rows = batch.teacher[:, 0].long()
+    assert sorted(rows.tolist()) == list(range(n))
+    shown = stage_image.show(batch, 192, torch.device("cpu"))
     shown = shown.flip(3) if turn else shown
-    whole = torch.cat(seen)
-    torch.testing.assert_close(shown[rows], whole[rows], atol=0.02, rtol=0)
-    plain = render(torch.from_numpy(images), boxes, 192)
-    torch.testing.assert_close(shown[[0, 2]], plain[[0, 2]], atol=1e-4, rtol=0)
-    assert (shown[rows] - plain[rows]).abs().mean() > 0.05
+    torch.testing.assert_close(shown, torch.cat(seen)[rows], atol=0.02, rtol=0)
+    white = (torch.cat(seen) == 1).float().mean()
+    assert (white > 0.3) == (view == GROUND)
+    assert not batch.has_text.any()

@@ -75,14 +75,14 @@ def problem(seed: int = 0) -> tuple[TinyClip, TeacherHead, Pictures]:
 def run(folder: Path, steps: int, stop_after: int | None = None, workers: int = 2) -> dict[str, torch.Tensor]:
     """Train; when `stop_after` is given, die there like a killed process, after its checkpoint was written."""
     clip, head, pictures = problem()
-    plan = Plan(steps=steps, sizes=((1.0, 16),), peak=1e-2, workers=workers, bank=8)
+    plan = Plan(steps=steps, sizes=((1.0, 16),), peak=1e-2, workers=workers, bank=8, names=3)
     progress = Progress(folder, "image", every=5)
 
     def say(line: str) -> None:
         if stop_after is not None and int(line.split()[1].split("/")[0]) >= stop_after:
             raise KeyboardInterrupt
 
-    train_image(clip, head, [pictures], plan, progress, say)
+    train_image(clip, head, [pictures], plan, progress, say, pictures.vectors[:5])
     assert progress.average is not None
     return {**clip.state_dict(), **{f"average.{k}": v for k, v in progress.average.state.items()}}
 
