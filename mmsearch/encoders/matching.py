@@ -1,8 +1,9 @@
-"""mini's matching head at work: does this text fit these pictures? Two ONNX graphs beside the towers that they belong to.
+"""mini's second look: does this text fit these pictures? Four files beside the towers that they belong to.
 
-``match_look.onnx`` turns prepared pictures into a few tokens each, which can be kept; ``match.onnx`` compares a text with the
-tokens of many pictures. Beside that, each picture is embedded as a whole and in :data:`CROPS`, and the mean of these rows is
-compared with the text: it says more than the whole alone. Score = cosine with the mean + weight · the head's logit.
+A picture is embedded as a whole and in :data:`CROPS`; the mean of these rows says more than the whole alone. It is moved towards
+what was said of such pictures (:mod:`.recall`), and towards what a second reading of the feature map says (:mod:`.reading`).
+``match_look.onnx`` gives that map and turns a picture into a few tokens; row and tokens can be kept. ``match.onnx``, the matching
+head, compares a text with the tokens of many pictures. Score = the memory's score of the row + weight · the head's logit.
 
 Both graphs read the towers' weights where mini's own graphs read them. ``match.json`` names the towers' fingerprint, and the
 head is refused beside any others. ``mini/FORMAT.md`` has the files in full.
@@ -22,14 +23,18 @@ from numpy.typing import NDArray
 from mmsearch.encoders._facts import file_sha256
 from mmsearch.encoders.mini import WEIGHTS
 from mmsearch.encoders.onnx import MINI, OnnxEncoder, cores, load_session
+from mmsearch.encoders.reading import Reading
+from mmsearch.encoders.recall import Recall
 from mmsearch.errors import ModelCorrupt, ModelNotFound
 
-__all__ = ["CARD", "FORMAT", "LOOK_GRAPH", "MATCH_GRAPH", "OnnxMatcher"]
+__all__ = ["CARD", "FORMAT", "LOOK_GRAPH", "MATCH_GRAPH", "MEMORY", "READING", "OnnxMatcher"]
 
-FORMAT = 1
+FORMAT = 2
 CARD = "match.json"
 LOOK_GRAPH = "match_look.onnx"
 MATCH_GRAPH = "match.onnx"
+MEMORY, READING = "match_memory.safetensors", "match_reading.safetensors"
+FILES = (LOOK_GRAPH, MATCH_GRAPH, MEMORY, READING)
 CROPS = ((0.1, 0.1, 0.9, 0.9), (0.0, 0.0, 0.8, 0.8), (0.2, 0.0, 1.0, 0.8), (0.0, 0.2, 0.8, 1.0), (0.2, 0.2, 1.0, 1.0))
 """The middle and the corners: left, top, right, bottom as shares of the sides."""
 _BATCH = 32
@@ -52,11 +57,12 @@ class OnnxMatcher:
         self._lock = threading.Lock()
         self._sessions: dict[str, Any] = {}
         self._read: dict[str, Any] | None = None
+        self._learned: tuple[Recall, Reading] | None = None
 
     @property
     def fingerprint(self) -> str:
         """A hash that changes with the head and with its towers."""
-        return str(self._card()["files"][LOOK_GRAPH]) + str(self._card()["files"][MATCH_GRAPH])
+        return "".join(str(self._card()["files"][name]) for name in FILES)
 
     @property
     def towers(self) -> str:
@@ -81,7 +87,7 @@ class OnnxMatcher:
         return width * 5 // 4, height * 5 // 4
 
     def look(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float16]:
-        """Float16 ``(n, 1 + cells, dim)`` of prepared pictures: the mean row of the views, the head's tokens. Some 8 ms each."""
+        """Float16 ``(n, 1 + cells, dim)`` of prepared pictures: the row, the head's tokens. Some 8 ms each."""
         from mmsearch.preprocess import normalize
 
         pre = self._towers._described().preprocessing
@@ -91,9 +97,12 @@ class OnnxMatcher:
             part = np.stack(pictures[start : start + _BATCH])
             rows = self._towers.encode_images([view for picture in part for view in picture])
             mean = rows.reshape(len(part), -1, dim).sum(axis=1)
-            out[start : start + len(part), 0] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+            mean /= np.linalg.norm(mean, axis=1, keepdims=True)
             given = {"pixels": normalize(part[:, 0], pre.mean, pre.std)}
-            out[start : start + len(part), 1:] = self._session(LOOK_GRAPH).run(None, given)[0]
+            tokens, pooled = self._session(LOOK_GRAPH).run(None, given)
+            memory, reading = self._memories()
+            out[start : start + len(part), 0] = memory.rows(mean, reading.rows(pooled))
+            out[start : start + len(part), 1:] = tokens
         return out
 
     def match(self, text: str, cells: NDArray[np.float16]) -> NDArray[np.float32]:
@@ -102,12 +111,12 @@ class OnnxMatcher:
         tokens = np.array([self._towers._described().tokenizer.rows([text])[0]], dtype=np.int64)
         given = {"tokens": tokens, "cells": np.asarray(cells[:, 1:], dtype=np.float32)}
         (logits,) = self._session(MATCH_GRAPH).run(None, given)
-        near = np.asarray(cells[:, 0], dtype=np.float32) @ row
+        near = self._memories()[0].scores(row[None], np.asarray(cells[:, 0], dtype=np.float32))[0]
         return np.asarray(near + self._card()["weight"] * logits, dtype=np.float32)
 
     def verify(self) -> None:
-        """Compare both graphs with their recorded SHA-256. Raises :class:`ModelCorrupt`."""
-        for name in (LOOK_GRAPH, MATCH_GRAPH):
+        """Compare all files with their recorded SHA-256. Raises :class:`ModelCorrupt`."""
+        for name in FILES:
             self._check(name, again=True)
 
     def _card(self) -> dict[str, Any]:
@@ -123,6 +132,14 @@ class OnnxMatcher:
             raise ModelCorrupt(f"the matching head's file {path} cannot be read: {error.strerror}") from error
         if not same:
             raise ModelCorrupt(f"{path} does not have its recorded checksum", hint="reinstall mmsearch")
+
+    def _memories(self) -> tuple[Recall, Reading]:
+        with self._lock:
+            if self._learned is None:
+                for name in (MEMORY, READING):
+                    self._check(name)
+                self._learned = Recall.load(self._folder / MEMORY), Reading.load(self._folder / READING)
+            return self._learned
 
     def _session(self, name: str) -> Any:
         with self._lock:
@@ -140,7 +157,7 @@ def _card(folder: Path, towers: str) -> dict[str, Any]:
         if card["format"] != FORMAT:
             raise ModelCorrupt(f"{path} has format {card['format']}, and this mmsearch reads {FORMAT}", hint="update mmsearch")
         files, _, _ = dict(card["files"]), float(card["weight"]), [int(n) for n in card["cells"]]
-        if card["towers"] != towers or not {LOOK_GRAPH, MATCH_GRAPH} <= files.keys():
+        if card["towers"] != towers or not set(FILES) <= files.keys():
             raise ModelCorrupt(
                 f"the matching head in {folder} was trained on other weights than those beside it",
                 hint="train it for these: python -m mmsearch.training.matching, or use --rerank fast",

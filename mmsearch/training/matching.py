@@ -1,7 +1,8 @@
 """Train mini's matching head: ``python -m mmsearch.training.matching --data DIR --model FOLDER --out DIR``.
 
-FOLDER holds the frozen towers. What they make of the pictures is cached in ``--out``, the head is trained on it with hard
-negatives that the towers mine themselves, written as ONNX graphs, and measured. A run that is killed goes on from its last
+FOLDER holds the frozen towers. What they make of the pictures is cached in ``--out``; the head is trained on it with hard
+negatives that the towers mine themselves, memory and second reading are solved for, all is written beside the towers and
+measured. A run that is killed goes on from its last
 checkpoint when the same command is given again. Some minutes on one core.
 """
 
@@ -25,6 +26,7 @@ from mmsearch.training.matching_data import Frozen, Ints, View, Words, means_of,
 from mmsearch.training.matching_head import MatchingHead
 from mmsearch.training.matching_report import Outcome, choose_weight, measure
 from mmsearch.training.optim import Progress, cosine_rate, optimizer
+from mmsearch.training.rereading import learn_memory, learn_reading, said_of
 
 Say = Callable[[str], None]
 VIEWS = ((0, False), (1, True), (2, False), (3, True), (0, True), (1, False), (2, True), (3, False))
@@ -150,14 +152,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     head.load_state_dict(progress.result())
     weight = choose_weight(head.eval(), views[0], words, apart)
     say(f"weight {weight:.3f}")
+    said = said_of(words.whole, words.owner, len(corpus))
+    memory = learn_memory(means_of(frozen, corpus, args.out, say), said)
+    reading = learn_reading(views[0].pooled(), said)
     dev = load_corpus(args.data, cache, "flickr8k-dev")
-    seen, said = view_of(frozen, dev, 0, False, args.out, say), words_of(frozen, dev, args.out, say)
-    outcome = measure(head, seen, said, means_of(frozen, dev, args.out, say), weight)
+    seen, told = view_of(frozen, dev, 0, False, args.out, say), words_of(frozen, dev, args.out, say)
+    outcome = measure(head, memory, reading, seen, told, means_of(frozen, dev, args.out, say), weight)
     say(json.dumps(outcome.summary()))
     if args.until == "export":
         from mmsearch.training.matching_export import export
 
-        export(frozen, head, args.model, weight, outcome)
+        export(frozen, head, memory, reading, args.model, weight, outcome)
 
 
 __all__ = ["Outcome", "Plan", "Shelf", "main", "parser", "train"]

@@ -66,6 +66,16 @@ class Frozen:
         return x, F.normalize((x @ clip.text_projection).float(), dim=-1)
 
 
+def windows(cells: Tensor) -> Tensor:
+    """Cells (n, side², channels) → (n, 5 · channels): their mean, and that of four overlapping windows of half a side and one."""
+    n, count, channels = cells.shape
+    side = round(count**0.5)
+    square, half = cells.reshape(n, side, side, channels), (side + 1) // 2
+    corners = ((top, left) for top in (0, side - half) for left in (0, side - half))
+    parts = [square[:, top : top + half, left : left + half].mean(dim=(1, 2)) for top, left in corners]
+    return torch.cat([cells.mean(dim=1), *parts], dim=1)
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One view of every picture of a corpus: ``grid`` (n, cells, channels), ``local`` (n, cells, dim), ``whole`` (n, dim)."""
@@ -73,6 +83,11 @@ class View:
     grid: Half
     local: Half
     whole: Half
+
+    def pooled(self) -> npt.NDArray[np.float32]:
+        """:func:`windows` of every picture."""
+        parts = (torch.from_numpy(self.grid[at : at + BATCH]).float() for at in range(0, len(self.grid), BATCH))
+        return np.concatenate([windows(part).numpy() for part in parts])
 
 
 @dataclass(frozen=True, slots=True)

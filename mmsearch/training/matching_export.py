@@ -18,11 +18,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mmsearch.encoders.matching import CARD, FORMAT, LOOK_GRAPH, MATCH_GRAPH
+from mmsearch.encoders.matching import CARD, FORMAT, LOOK_GRAPH, MATCH_GRAPH, MEMORY, READING
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.reading import Reading
+from mmsearch.encoders.recall import Recall
 from mmsearch.training.export import OPSET, ExportRefused, _TextTower, share_weights, tensor_ranges
 from mmsearch.training.export import WEIGHTS as TOWERS
-from mmsearch.training.matching_data import Frozen
+from mmsearch.training.matching_data import Frozen, windows
 from mmsearch.training.matching_head import MatchingHead
 from mmsearch.training.matching_report import TOP, Outcome
 
@@ -31,20 +33,20 @@ TOLERANCE = 0.05
 
 
 class _Look(nn.Module):
-    """Pixels to picture tokens."""
+    """Pixels to picture tokens, and to the feature map's windows."""
 
     def __init__(self, frozen: Frozen, head: MatchingHead) -> None:
         super().__init__()
         self.trunk, self.head = frozen.clip.visual.trunk, head
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         grid = self.trunk.forward_features(pixels)
         cells = grid.flatten(2).transpose(1, 2)
         n, count, channels = cells.shape
         alone = self.trunk.forward_head(cells.reshape(-1, channels, 1, 1), pre_logits=True)
         local = F.normalize(self.trunk.get_classifier()(alone), dim=-1).reshape(n, count, -1)
         whole = F.normalize(self.trunk.get_classifier()(self.trunk.forward_head(grid, pre_logits=True)), dim=-1)
-        return self.head.picture(cells, local, whole)
+        return self.head.picture(cells, local, whole), windows(cells)
 
 
 class _Match(nn.Module):
@@ -67,8 +69,10 @@ class _Match(nn.Module):
         return self.head.pairs(words, gates, pictures)[0]
 
 
-def export(frozen: Frozen, head: MatchingHead, folder: Path, weight: float, outcome: Outcome) -> dict[str, Any]:
-    """Write the graphs and the card into the towers' folder; returns the card. Raises :class:`ExportRefused`."""
+def export(
+    frozen: Frozen, head: MatchingHead, memory: Recall, reading: Reading, folder: Path, weight: float, outcome: Outcome
+) -> dict[str, Any]:
+    """Write graphs, memory, reading and card into the towers' folder; returns the card. Raises :class:`ExportRefused`."""
     head = head.eval().float().requires_grad_(False)
     with torch.no_grad():
         for parameter in head.parameters():
@@ -78,17 +82,20 @@ def export(frozen: Frozen, head: MatchingHead, folder: Path, weight: float, outc
     tokens = torch.randint(1, vocabulary - 2, (1, 7))
     look, match = _Look(frozen, head).eval(), _Match(frozen, head).eval()
     with torch.inference_mode():
-        pictures = look(pixels).clone()
-    _graph(look, (pixels,), {"pixels": {0: "n"}}, "cells", folder / LOOK_GRAPH, folder)
+        pictures = look(pixels)[0].clone()
+    _graph(look, (pixels,), {"pixels": {0: "n"}}, ("cells", "pooled"), folder / LOOK_GRAPH, folder)
     axes = {"tokens": {1: "length"}, "cells": {0: "n"}}
-    _graph(match, (tokens, pictures), axes, "logits", folder / MATCH_GRAPH, folder)
+    _graph(match, (tokens, pictures), axes, ("logits",), folder / MATCH_GRAPH, folder)
+    memory.save(folder / MEMORY)
+    reading.save(folder / READING)
+    names = (LOOK_GRAPH, MATCH_GRAPH, MEMORY, READING)
     card = {
         "format": FORMAT,
         "towers": OnnxEncoder(folder).spec.fingerprint,
         "weight": weight,
         "top": TOP,
         "cells": list(pictures.shape[1:]),
-        "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (LOOK_GRAPH, MATCH_GRAPH)},
+        "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
         "measured": {"flickr8k-dev": outcome.summary()},
     }
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
@@ -97,7 +104,10 @@ def export(frozen: Frozen, head: MatchingHead, folder: Path, weight: float, outc
 
 
 def check(look: nn.Module, match: nn.Module, frozen: Frozen, folder: Path) -> float:
-    """Largest difference of any logit between torch and onnxruntime, over random pictures and texts of several lengths."""
+    """Largest difference of any logit between torch and onnxruntime, over random pictures and texts of several lengths.
+
+    The windows' largest difference counts too, as a share of the largest value.
+    """
     import onnxruntime
 
     run: dict[str, Callable[..., Any]] = {
@@ -106,10 +116,11 @@ def check(look: nn.Module, match: nn.Module, frozen: Frozen, folder: Path) -> fl
     }
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(5, 3, frozen.size, frozen.size, generator=generator) * 2 - 1
-    vocabulary, worst = frozen.config["model_cfg"]["text_cfg"]["vocab_size"], 0.0
-    (cells,) = run[LOOK_GRAPH](None, {"pixels": pixels.numpy()})
+    vocabulary = frozen.config["model_cfg"]["text_cfg"]["vocab_size"]
+    cells, pooled = run[LOOK_GRAPH](None, {"pixels": pixels.numpy()})
     with torch.inference_mode():
-        wanted = look(pixels)
+        wanted, windowed = look(pixels)
+        worst = float(np.abs(pooled - windowed.numpy()).max() / windowed.abs().max())
         for length in (2, 3, 9, frozen.config["model_cfg"]["text_cfg"]["context_length"]):
             tokens = torch.randint(1, vocabulary - 2, (1, length), generator=generator)
             (found,) = run[MATCH_GRAPH](None, {"tokens": tokens.numpy(), "cells": cells})
@@ -120,7 +131,12 @@ def check(look: nn.Module, match: nn.Module, frozen: Frozen, folder: Path) -> fl
 
 
 def _graph(
-    module: nn.Module, example: tuple[Tensor, ...], axes: dict[str, dict[int, str]], output: str, target: Path, folder: Path
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    axes: dict[str, dict[int, str]],
+    outputs: tuple[str, ...],
+    target: Path,
+    folder: Path,
 ) -> None:
     import onnx
 
@@ -132,8 +148,8 @@ def _graph(
             example,
             str(traced),
             input_names=list(axes),
-            output_names=[output],
-            dynamic_axes={**axes, output: {0: "n"}},
+            output_names=list(outputs),
+            dynamic_axes={**axes, **{name: {0: "n"} for name in outputs}},
             opset_version=OPSET,
             dynamo=False,
             do_constant_folding=False,

@@ -1,4 +1,4 @@
-"""How much the head is trusted beside the cosine, chosen on training pictures, and what it is worth on others."""
+"""How much the head is trusted beside the cosine, chosen on training pictures, and what all of ``deep`` is worth on others."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mmsearch.encoders.reading import Reading
+from mmsearch.encoders.recall import Recall
 from mmsearch.training.matching_data import Ints, View, Words
 from mmsearch.training.matching_head import MatchingHead
 
@@ -19,13 +21,15 @@ WEIGHTS = (0.0, 0.002, 0.004, 0.007, 0.01, 0.014, 0.02, 0.03, 0.05, 0.1, 0.3)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """For each caption the 0-based rank of its picture: by the cosine (``before``), among the first :data:`TOP` by the cosine with
+    """For each caption the 0-based rank of its picture: by the cosine (``before``), and among the first :data:`TOP`
 
-    the mean row of its views (``views``), and with the head's logit added (``after``). ``owner`` is the caption's picture.
+    by the cosine with the mean row of its views (``views``), by what memory and second reading make of that (``reread``), and with
+    the head's logit added (``after``). ``owner`` is the caption's picture.
     """
 
     before: Ints
     views: Ints
+    reread: Ints
     after: Ints
     owner: Ints
 
@@ -37,7 +41,7 @@ class Outcome:
         out: dict[str, Any] = {}
         draws: dict[str, npt.NDArray[np.float64]] = {}
         counts = weights @ np.bincount(self.owner, minlength=number)
-        for name, ranks in (("cosine", self.before), ("views", self.views), ("deep", self.after)):
+        for name, ranks in (("cosine", self.before), ("views", self.views), ("reread", self.reread), ("deep", self.after)):
             for k in (1, 5, 10):
                 hits = np.bincount(self.owner, weights=(ranks < k).astype(np.float64), minlength=number)
                 draws[f"{name} r{k}"] = (weights @ hits) / counts
@@ -83,11 +87,15 @@ def choose_weight(head: MatchingHead, view: View, words: Words, rows: Ints) -> f
     return max(WEIGHTS, key=lambda weight: float((ranks(cosines + weight * logits, near, owner) < 1).mean()))
 
 
-def measure(head: MatchingHead, view: View, words: Words, means: Matrix, weight: float) -> Outcome:
+def measure(
+    head: MatchingHead, memory: Recall, reading: Reading, view: View, words: Words, means: Matrix, weight: float
+) -> Outcome:
     """The ranks of a corpus' captions among all its pictures; ``means`` are the pictures' mean rows over the views."""
     cosines, logits, near, owner = judged(head, view, words, np.arange(len(view.whole)))
     mean = np.take_along_axis(words.whole @ means.T, near, axis=1)
-    return Outcome(ranks(cosines, near, owner), ranks(mean, near, owner), ranks(mean + weight * logits, near, owner), owner)
+    again = np.take_along_axis(memory.scores(words.whole, memory.rows(means, reading.rows(view.pooled()))), near, axis=1)
+    before, views, reread, after = (ranks(scores, near, owner) for scores in (cosines, mean, again, again + weight * logits))
+    return Outcome(before, views, reread, after, owner)
 
 
 def _interval(value: float, draws: npt.NDArray[np.float64]) -> list[float]:
