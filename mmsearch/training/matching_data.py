@@ -69,7 +69,7 @@ class Frozen:
 def windows(cells: Tensor) -> Tensor:
     """Cells (n, side², channels) → (n, 5 · channels): their mean, and that of four overlapping windows of half a side and one."""
     n, count, channels = cells.shape
-    side = round(count**0.5)
+    side = round(int(count) ** 0.5)
     square, half = cells.reshape(n, side, side, channels), (side + 1) // 2
     corners = ((top, left) for top in (0, side - half) for left in (0, side - half))
     parts = [square[:, top : top + half, left : left + half].mean(dim=(1, 2)) for top, left in corners]
