@@ -1,11 +1,13 @@
 """The HTTP service under load, beside the same work in a plain loop, on this machine alone.
 
-    python benchmarks/serve.py --items 100000                     throughput, latency, a peer
-    python benchmarks/serve.py --items 100000 --soak 600          and ten minutes of it, watching memory
+    python benchmarks/serve.py --items 100000                         throughput and latency
+    python benchmarks/serve.py --items 100000 --before OTHER_CHECKOUT the service of another checkout in turns with this one's
+    python benchmarks/serve.py --items 100000 --only-soak --soak 600  ten minutes of load, watching memory
 
 ``loop``     texts encoded and searched 16 at a time, encoder and index called directly: what the machine gives
 ``batch``    the same through ``Collection.search_many``: with catalogue, hits and all
 ``serve``    ``mmsearch serve`` asked over HTTP by ``--clients`` connections at once, each the next when it has its answer
+``before``   the same of another checkout, ``--before``
 ``steady``   the same at 80% of the service's own rate, requests sent by the clock: time is counted from when one was due
 ``chroma``   Chroma's server (``--peers VENV``), asked by vector: it encodes nothing, so ours is asked by vector beside it
 
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,7 @@ from _vectors import make
 from mmsearch.collection import Collection
 from mmsearch.types import Item
 
+HERE = Path(__file__).parent.parent
 NOUNS = ["dog", "cat", "car", "tree", "house", "river", "shoe", "dress", "lamp", "chair", "boat", "bird", "horse", "phone", "table"]
 ADJECTIVES = [
     "red",
@@ -110,10 +113,11 @@ def batch_rate(shop: Collection, seconds: float, run: int) -> tuple[float, float
 
 
 @contextmanager
-def serving(folder: Path, tokens: Path) -> Iterator[tuple[int, int]]:
-    """``mmsearch serve`` in a process of its own; its port and process id."""
-    command = [sys.executable, "-m", "mmsearch", "-q", "-c", str(folder), "serve", "--port", "0", "--token-file", str(tokens)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def serving(folder: Path, tokens: Path, tree: Path = HERE, more: str = "") -> Iterator[tuple[int, int]]:
+    """``mmsearch serve`` of a checkout in a process of its own; its port and process id. ``more`` are options for it."""
+    command = [sys.executable, "-m", "mmsearch", "-q", "-c", str(folder.absolute()), "serve", "--port", "0"]
+    command += ["--token-file", str(tokens), *more.split()]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tree)  # -m looks there first
     assert process.stdout is not None
     told = process.stdout.readline() + process.stdout.readline()
     try:
@@ -312,6 +316,8 @@ def main() -> None:
     parser.add_argument("--only-soak", action="store_true")
     parser.add_argument("--soak", type=float, default=0.0)
     parser.add_argument("--peers", type=Path)
+    parser.add_argument("--before", type=Path, help="another checkout, whose service is measured in turns with this one's")
+    parser.add_argument("--serve", default="", metavar="OPTIONS", help="options for `mmsearch serve`, as '--batch 16'")
     parser.add_argument("--folder", type=Path, help="keep the collection here")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
@@ -321,32 +327,44 @@ def main() -> None:
         token = os.urandom(16).hex()
         tokens.write_text(f"write {token}\n")
         tokens.chmod(0o600)
-        with shop, serving(folder, tokens) as (port, pid):
+        with ExitStack() as stack:
+            stack.enter_context(shop)
+            port, pid = stack.enter_context(serving(folder, tokens, more=args.serve))
             if not args.only_soak:
-                measure(args, shop, port, pid, token)
+                services = {"serve": (port, pid)}
+                if args.before:
+                    services["before"] = stack.enter_context(serving(folder, tokens, args.before))
+                measure(args, shop, services, token)
             if args.peers:
                 against_chroma(args, port, token, shop.info.dim)
             if args.soak:
                 soak(args, port, pid, token)
 
 
-def measure(args: argparse.Namespace, shop: Collection, port: int, pid: int, token: str) -> None:
-    """Loop, batch and service in turns, then the steady load."""
-    rates: dict[str, list[float]] = {"loop": [], "batch": [], "serve": []}
-    costs: dict[str, list[float]] = {"loop": [], "batch": [], "serve": []}
+def measure(args: argparse.Namespace, shop: Collection, services: dict[str, tuple[int, int]], token: str) -> None:
+    """Loop, batch and services in turns, then the steady load."""
+    names = ["loop", "batch", *services]
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    costs: dict[str, list[float]] = {name: [] for name in names}
 
     def note(name: str, found: tuple[float, float]) -> None:
         rates[name].append(found[0])
         costs[name].append(found[1])
 
+    def ask(name: str, run: int, seconds: float) -> Load:
+        return asyncio.run(closed(services[name][0], token, "/v1/search", by_words(run), args.clients, seconds))
+
     loop_rate(shop, 2, 99)
+    for name in services:
+        ask(name, 98, 2)
     for turn in range(args.rounds):
-        note("loop", loop_rate(shop, args.seconds, 3 * turn))
-        note("batch", batch_rate(shop, args.seconds, 3 * turn + 1))
-        used = cpu_seconds(pid)
-        load = asyncio.run(closed(port, token, "/v1/search", by_words(3 * turn + 2), args.clients, args.seconds))
-        note("serve", (load.rate, (cpu_seconds(pid) - used) * 1000 / len(load.seconds)))
-        row("serve", what="serve", items=args.items, clients=args.clients, **load.figures())
+        note("loop", loop_rate(shop, args.seconds, 4 * turn))
+        note("batch", batch_rate(shop, args.seconds, 4 * turn + 1))
+        for at, name in enumerate(services, 2):
+            used = cpu_seconds(services[name][1])
+            load = ask(name, 4 * turn + at, args.seconds)
+            note(name, (load.rate, (cpu_seconds(services[name][1]) - used) * 1000 / len(load.seconds)))
+            row("serve", what=name, items=args.items, clients=args.clients, **load.figures())
     middle = {name: float(np.median(values)) for name, values in rates.items()}
     cost = {name: float(np.median(values)) for name, values in costs.items()}
     row(
@@ -355,28 +373,42 @@ def measure(args: argparse.Namespace, shop: Collection, port: int, pid: int, tok
         items=args.items,
         **{f"{name}_per_s": value for name, value in middle.items()},
         **{f"{name}_cpu_ms": value for name, value in cost.items()},
-        serve_by_loop=middle["serve"] / middle["loop"],
+        **{f"{name}_by_loop": middle[name] / middle["loop"] for name in services},
         serve_by_batch=middle["serve"] / middle["batch"],
-        loop_cpu_by_serve_cpu=cost["loop"] / cost["serve"],
+        **{f"loop_cpu_by_{name}_cpu": cost["loop"] / cost[name] for name in services},
     )
     for share in (0.5, 0.8):
-        rate = share * middle["serve"]
-        load = asyncio.run(steady(port, token, "/v1/search", by_words(100 + int(share * 10)), rate, 2 * args.seconds))
-        row("serve", what="steady", items=args.items, asked_per_s=rate, share=share, **load.figures())
+        for name, (port, _) in services.items():
+            rate = share * middle[name]
+            load = asyncio.run(steady(port, token, "/v1/search", by_words(100 + int(share * 10)), rate, 2 * args.seconds))
+            row("serve", what=f"{name} steady", items=args.items, asked_per_s=rate, share=share, **load.figures())
 
 
 def soak(args: argparse.Namespace, port: int, pid: int, token: str) -> None:
-    """Half load for long; memory at the start (after a minute) and at the end."""
+    """Half load for long; memory at the start (after a minute), at the half, and at the end."""
     asyncio.run(closed(port, token, "/v1/search", by_words(200), args.clients, min(60.0, args.soak / 4)))
-    before, bodies = memory(pid), by_words(201)
-    statuses: dict[str, int] = {}
+    bodies, statuses = by_words(201), dict[str, int]()
+    answers, mib = [0], [memory(pid)]
     end = time.time() + args.soak
     while time.time() < end:
-        load = asyncio.run(closed(port, token, "/v1/search", bodies, 2, min(30.0, args.soak / 4)))
+        load = asyncio.run(closed(port, token, "/v1/search", bodies, 2, min(30.0, args.soak / 8)))
         for status, count in load.statuses.items():
             statuses[str(status)] = statuses.get(str(status), 0) + count
-        row("serve", what="soak", memory_mib=memory(pid), **load.figures())
-    row("serve", what="soak done", seconds=args.soak, memory_before_mib=before, memory_after_mib=memory(pid), statuses=statuses)
+        answers.append(answers[-1] + len(load.seconds))
+        mib.append(memory(pid))
+        row("serve", what="soak", answers=answers[-1], memory_mib=mib[-1], **load.figures())
+    half = len(mib) // 2
+    row(
+        "serve",
+        what="soak done",
+        seconds=args.soak,
+        answers=answers[-1],
+        memory_before_mib=mib[0],
+        memory_half_mib=mib[half],
+        memory_after_mib=mib[-1],
+        bytes_an_answer=float(np.polyfit(answers[half:], mib[half:], 1)[0] * 2**20),  # of the second half
+        statuses=statuses,
+    )
 
 
 if __name__ == "__main__":

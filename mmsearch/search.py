@@ -14,7 +14,7 @@ from mmsearch.cache import Cache
 from mmsearch.catalogue.fields import LEAST, Product, rank_products
 from mmsearch.errors import QueryError
 from mmsearch.protocols import VectorIndex
-from mmsearch.store import Snapshot
+from mmsearch.store import Shown, Snapshot
 from mmsearch.types import Hit, Hits, Json, Kind, Query, Record, Timer, VidSet
 
 RRF_K = 60
@@ -216,7 +216,7 @@ def _hits(
     page: Sequence[tuple[int, float]], offset: int, snapshot: Snapshot, parts: Mapping[int, Product]
 ) -> tuple[Hit, ...]:
     roots = snapshot.roots()
-    records = {record.vid: record for record in snapshot.records([vid for vid, _ in page])}
+    records = snapshot.shown([vid for vid, _ in page])
     return tuple(
         Hit(
             rank=offset + at,
@@ -236,7 +236,7 @@ def _hits(
     )
 
 
-def absolute_path(record: Record, roots: Mapping[str, str]) -> str | None:
+def absolute_path(record: Record | Shown, roots: Mapping[str, str]) -> str | None:
     """Where the item's file is, or was when it was indexed; ``None`` for items that came from no file."""
     if record.path is None:
         return None

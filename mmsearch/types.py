@@ -57,6 +57,11 @@ class VidSet:
     def __len__(self) -> int:
         return len(self.vids)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array."""
+        return int(self.vids.nbytes)
+
     def __contains__(self, vid: int) -> bool:
         at = int(np.searchsorted(self.vids, vid))
         return at < len(self.vids) and int(self.vids[at]) == vid

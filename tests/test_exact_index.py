@@ -1,6 +1,9 @@
 """Exact search through the conformance suite, over memory and over a real store."""
 
+import ctypes
+import gc
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from mmsearch.indexes import exact, halves
 from mmsearch.indexes.exact import ArrayRows, ExactIndex
 from mmsearch.testing.indexes import VectorIndexConformance, brute_force, unit_rows
+from mmsearch.types import VidSet
 
 
 @pytest.fixture(autouse=True, params=["numpy", "kernel"])
@@ -64,3 +68,32 @@ def test_only_the_allowed_rows_are_gathered_when_they_are_few(monkeypatch):
     found = ExactIndex(NoStreaming(vids, vectors)).search(vectors[[17]], 3, within=within)
     scores = vectors.astype(np.float16).astype(np.float32)[within.vids] @ vectors[17]
     assert found.row(0)[1].tolist() == within.vids[np.argsort(-scores)[:3]].tolist()
+
+
+def test_searches_leave_nothing_behind_in_the_libraries_memory(way):
+    """FAISS's wrapper kept 144 bytes of every query for ever; ``within`` makes a second scanner for each."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallinfo2"):
+        pytest.skip("the C library does not say how much of its memory is in use")
+    libc.mallinfo2.restype = _MallInfo
+    vids = np.arange(600, dtype=np.int64)
+    index, within = ExactIndex(ArrayRows(vids, unit_rows(600, 16, 6))), VidSet(vids[::2], is_sorted=True)
+    queries = unit_rows(8, 16, 7)
+
+    def in_use_after(times):
+        for _ in range(times):
+            index.search(queries, 3, within=within)
+        gc.collect()
+        return libc.mallinfo2().uordblks
+
+    before = in_use_after(20)
+    assert (in_use_after(250) - before) / (250 * len(queries)) < 20
+
+
+class _MallInfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc; ``uordblks`` are the bytes in use."""
+
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
+    ]

@@ -36,11 +36,13 @@ _ANY = {"0.0.0.0", "::", ""}
 @click.option("--queue", type=click.IntRange(1, 100_000), default=256, show_default=True,
               help="Queries that may wait; more get 503.")
 @click.option("--batch", type=click.IntRange(1, 1024), default=32, show_default=True, help="Queries answered by one call at most.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Threads that answer such calls. More pay where cores are idle: one thread compares rows on one core.")
 @click.option("--max-body", type=click.IntRange(1, 1024), default=32, show_default=True, metavar="MIB", help="The largest body.")
 @pass_app
 def command(app: App, /, *, host: str, port: int, token_file: Path | None, read_only: bool, hosts: tuple[str, ...],
             origins: tuple[str, ...], allow_fetch: bool, folders: tuple[Path, ...], rerankers: str, secure_cookie: bool,
-            queue: int, batch: int, max_body: int) -> int:
+            queue: int, batch: int, workers: int, max_body: int) -> int:
     """Serve the collection over HTTP: searches, items, thumbnails, a web page. Safe as it comes: this machine only, and a token.
 
     \b
@@ -65,7 +67,7 @@ def command(app: App, /, *, host: str, port: int, token_file: Path | None, read_
     options = Options(
         tokens=found.tokens, hosts=tuple(name.lower() for name in hosts), origins=tuple(map(origin, origins)),
         read_only=read_only, allow_fetch=allow_fetch, secure_cookie=secure_cookie, extra_folders=folders,
-        rerankers=tuple(name for name in rerankers.split(",") if name), limits=limits,
+        rerankers=tuple(name for name in rerankers.split(",") if name), workers=workers, limits=limits,
     )
     app.open().close()  # a collection that cannot be opened is told before the port is taken
     with running.listen(host, port) as place:

@@ -72,9 +72,18 @@ class Searching(Looking):
 
         >>> [hits[0].id for hits in shop.search_many(["a red bag", "a blue shoe"], k=1)]     # doctest: +SKIP
         """
-        options = {"kinds": kinds_of(kind), "k": k, "offset": offset, "where": where, "params": params or {}, "group_by": group_by}
-        asked = [Request(text(one) if isinstance(one, str) else one, **options) for one in queries]  # type: ignore[arg-type]
-        return self._answers(asked, ranking)
+        wanted = Ranking(**ranking)
+        options: dict[str, Any] = {
+            "kinds": kinds_of(kind),
+            "k": k,
+            "offset": offset,
+            "where": where,
+            "params": params or {},
+            "group_by": group_by,
+            **self._looks(wanted),
+        }
+        asked = [Request(text(one) if isinstance(one, str) else one, **options) for one in queries]
+        return self._answers(asked, wanted)
 
     def similar(
         self,
@@ -100,6 +109,7 @@ class Searching(Looking):
             raise UsageError("name at least one item to be similar to")
         terms = [Term("item", id, 1.0 / len(liked)) for id in liked]
         terms += [Term("item", id, -UNLIKE / len(unlike)) for id in unlike]
+        wanted = Ranking(**ranking)
         request = Request(
             Query(tuple(terms)),
             kinds=kinds_of(kind or self.get(liked[0]).kind),
@@ -109,18 +119,20 @@ class Searching(Looking):
             params=params or {},
             group_by=group_by,
             exclude=frozenset([*liked, *unlike]),
+            **self._looks(wanted),
         )
-        return self._answers([request], ranking)[0]
+        return self._answers([request], wanted)[0]
 
-    def _answers(self, requests: Sequence[Request], options: RankingOptions) -> list[Hits]:
-        ranking = Ranking(**options)
-        fields = self._weights(ranking.fields)
-        asked = [replace(one, lexical=ranking.lexical, candidates=ranking.depth, fields=fields) for one in requests]
+    def _looks(self, ranking: Ranking) -> dict[str, Any]:
+        """What of a ranking decides what is looked at, as fields of a request."""
+        return {"lexical": ranking.lexical, "candidates": ranking.depth, "fields": self._weights(ranking.fields)}
+
+    def _answers(self, asked: Sequence[Request], ranking: Ranking) -> list[Hits]:
         with self._store.snapshot() as snapshot:
             finish = Finisher.of(ranking, snapshot, self._query_encoder, self._cache)
             embed = Embedder(snapshot, self._query_encoder, self._cache, self.info.dim, self._remembered).many
             if ranking.judged:
-                embed = Judged(embed, snapshot, requests[0].kinds if requests else None)
+                embed = Judged(embed, snapshot, asked[0].kinds if asked else None)
             index = Router(snapshot, self._index_files, exact=ranking.exact)
             found: list[Hits] = []
             for at in range(0, len(asked), _TOGETHER):

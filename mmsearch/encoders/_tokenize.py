@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,12 +57,15 @@ class ClipTokenizer:
         self.context_length = context_length
         self.merges = merges
         self.identity = f"clip-bpe:{'all' if merges is None else merges}:{context_length}"
+        self._run: Callable[[Sequence[str]], list[list[int]]] | None = None
 
     def rows(self, texts: Sequence[str]) -> list[list[int]]:
         """Start symbol, words, end symbol; at most ``context_length`` ids. ~20 µs a text."""
-        from mmsearch.encoders.tokenizer import clip_tokenizer
+        if self._run is None:  # kept, since it counts the texts that came singly
+            from mmsearch.encoders.tokenizer import clip_tokenizer
 
-        return clip_tokenizer(context_length=self.context_length, merges=self.merges)(texts)
+            self._run = clip_tokenizer(context_length=self.context_length, merges=self.merges)
+        return self._run(texts)
 
 
 class JsonTokenizer:

@@ -7,8 +7,8 @@
     app = create_app("./shop", Options(tokens=Tokens(write="…")))      # an ASGI application, for uvicorn or any other
 
 Needs the extra ``serve`` (FastAPI, uvicorn). One file per idea: :mod:`.app` puts together, :mod:`.gate` stands before every
-request (host, token, sizes, headers, log line), :mod:`.batching` makes one call of many queries, :mod:`.live` holds the
-collection and switches to a new one, ``routes/`` has one file per resource.
+request (host, token, sizes, headers, log line), :mod:`.shortway` leads most searches past the routing, :mod:`.batching` makes
+one call of many queries, :mod:`.live` holds the collection and switches to a new one, ``routes/`` has one file per resource.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -16,8 +17,12 @@ from mmsearch.server.live import Live
 from mmsearch.server.options import Options
 from mmsearch.server.routes import ROUTERS
 from mmsearch.server.service import Service
+from mmsearch.server.shortway import ShortWay
 
 __all__ = ["create_app"]
+
+_NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI would look in the environment for somebody who wants spans, at every request; ``/metrics`` tells what is counted here."""
 
 
 def create_app(collection: Collection | str | os.PathLike[str], options: Options) -> FastAPI:
@@ -46,11 +51,13 @@ def create_app(collection: Collection | str | os.PathLike[str], options: Options
         redoc_url=None,
         redirect_slashes=False,
         responses=documentation.PROBLEMS,
+        telemetry=_NO_TELEMETRY,
     )
     app.state.service = service
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
     documentation.install(app)
+    app.add_middleware(ShortWay)
     app.add_middleware(Gate, options=options, door=service.door, metrics=service.metrics)
     return app

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -29,6 +29,11 @@ class _Entry(Generic[Call]):
     call: Call
     answer: asyncio.Future[Any]
     since: float
+
+    def leave(self) -> None:
+        """The caller has gone."""
+        if not self.answer.done():
+            self.answer.set_exception(CallerGone())
 
 
 class Batcher(Generic[Call, Answer]):
@@ -65,34 +70,34 @@ class Batcher(Generic[Call, Answer]):
         await asyncio.gather(*self._tasks)
         self._pool.shutdown()
 
-    async def ask(self, call: Call, gone: Callable[[], Awaitable[None]]) -> tuple[Answer, dict[str, object]]:
+    async def ask(
+        self, call: Call, watch: Callable[[Callable[[], None]], Callable[[], None]]
+    ) -> tuple[Answer, dict[str, object]]:
         """The answer to one call, and what to note of it in the log (batch size, milliseconds in the queue).
 
-        ``gone`` returns when the caller has left; then :class:`CallerGone` is raised. Raises what the call raised.
+        ``watch`` is given what to call when the caller leaves, and returns what ends that watch; once the caller has left,
+        :class:`CallerGone` is raised. Raises what the call raised.
         """
         if len(self._waiting) >= self._limit or self._stopping:
             self._metrics.refused.inc()
             raise busy("too many queries are waiting")
-        loop = asyncio.get_running_loop()
-        entry = _Entry(call, loop.create_future(), time.perf_counter())
+        entry = _Entry(call, asyncio.get_running_loop().create_future(), time.perf_counter())
         self._waiting.append(entry)
         self._metrics.queue.set(len(self._waiting))
         self._there.set()
-        watch = asyncio.ensure_future(gone())
+        stop = watch(entry.leave)
         try:
-            await asyncio.wait({entry.answer, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not entry.answer.done():
-                self._metrics.left.inc()
-                raise CallerGone
-            answer: tuple[Answer, dict[str, object]] = entry.answer.result()
+            answer: tuple[Answer, dict[str, object]] = await entry.answer
             return answer
+        except (CallerGone, asyncio.CancelledError) as error:
+            if isinstance(error, CallerGone):
+                self._metrics.left.inc()
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                self._metrics.queue.set(len(self._waiting))
+            raise
         finally:
-            watch.cancel()
-            if not entry.answer.done():
-                entry.answer.cancel()
-                if entry in self._waiting:
-                    self._waiting.remove(entry)
-                    self._metrics.queue.set(len(self._waiting))
+            stop()
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()

@@ -30,10 +30,11 @@ class Cors:
             },
         )
 
-    def mark(self, headers: MutableHeaders, origin: str | None) -> None:
-        """Says on an answer that this origin may read it."""
+    def mark(self, headers: MutableHeaders, asked: Headers) -> None:
+        """Says on an answer that the origin of the request, with the headers ``asked``, may read it."""
         if not self._origins:
             return
+        origin = asked.get("origin")
         headers.add_vary_header("Origin")
         if origin in self._origins:
             headers["Access-Control-Allow-Origin"] = origin

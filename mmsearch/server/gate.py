@@ -18,7 +18,7 @@ from mmsearch.server import auth, hosts
 from mmsearch.server.bodies import Body
 from mmsearch.server.cors import Cors
 from mmsearch.server.errors import Problem, problem_of, render
-from mmsearch.server.logs import event
+from mmsearch.server.logs import LOGGER, event
 from mmsearch.server.metrics import Metrics
 from mmsearch.server.options import Options
 
@@ -76,7 +76,7 @@ class Gate:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._dress(MutableHeaders(scope=message), request_id, headers.get("origin"))
+                self._dress(message, request_id, headers)
             size += len(message.get("body", b""))
             await send(message)
 
@@ -98,6 +98,7 @@ class Gate:
             await render(problem, request_id)(scope, receive, answer)
         finally:
             self._metrics.running.dec()
+            scope.pop("mmsearch.body", None)  # it knows the request, which knows the scope: no work for the garbage collector
             self._count(scope, status, size, time.perf_counter() - began, note)
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
@@ -105,9 +106,8 @@ class Gate:
         scope["mmsearch.scope"] = auth.Scope.NONE
         if scope["path"] in PUBLIC:
             return
-        host = hosts.host_of(headers.get("host", ""))
         local = scope["server"][0] if scope.get("server") else None
-        if not hosts.is_allowed(host, self._options.hosts, local):
+        if not hosts.may_name(headers.get("host", ""), self._options.hosts, local):
             raise Problem(421, "this service does not answer to that host", hint="name it with --allow-host")
         header = headers.get("authorization")
         if header is not None:
@@ -135,11 +135,13 @@ class Gate:
             declared=int(declared) if declared.isascii() and declared.isdigit() else None,
         )
 
-    def _dress(self, headers: MutableHeaders, request_id: str, origin: str | None) -> None:
-        headers["X-Request-ID"] = request_id
-        said = {name for name, _ in headers.raw}
-        headers.raw.extend(pair for pair in _RAW_HEADERS if pair[0] not in said)
-        self._cors.mark(headers, origin)
+    def _dress(self, message: Message, request_id: str, headers: Headers) -> None:
+        raw = list(message.get("headers", ()))
+        said = {name for name, _ in raw}
+        raw.append((b"x-request-id", request_id.encode()))
+        raw.extend(pair for pair in _RAW_HEADERS if pair[0] not in said)
+        message["headers"] = raw
+        self._cors.mark(MutableHeaders(raw=raw), headers)
 
     def _count(self, scope: Scope, status: int, size: int, seconds: float, note: dict[str, object]) -> None:
         route = getattr(scope.get("route"), "path", "other")  # the template: ids would make endless series
@@ -147,6 +149,8 @@ class Gate:
         self._metrics.answered(route, method, status, seconds)
         if route in PUBLIC and status == 200:
             return  # every few seconds, for ever
+        if not LOGGER.isEnabledFor(logging.INFO):
+            return
         event(
             "request",
             id=scope["mmsearch.request_id"],

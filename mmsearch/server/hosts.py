@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 _LOOPBACK_NAMES = {"localhost"}
 
@@ -18,6 +19,12 @@ def host_of(header: str) -> str:
     if colon and not port.isdigit():
         return ""
     return name.rstrip(".")
+
+
+@lru_cache(maxsize=64)
+def may_name(header: str, allowed: tuple[str, ...], local: str | None) -> bool:
+    """:func:`is_allowed` for the host of a ``Host`` header; the few that are used are remembered, 64 at most."""
+    return is_allowed(host_of(header), allowed, local)
 
 
 def is_allowed(host: str, allowed: Sequence[str], local: str | None) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mmsearch.server.bodies import Caller
+
 HEAD_SECONDS: Final = 10.0
 """From the first byte (or the connection) to the end of the headers: who sends a byte now and then holds no connection."""
 HEAD_BYTES: Final = 32 << 10
@@ -22,6 +24,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._patience: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._caller = Caller()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller has come."""
@@ -32,6 +35,7 @@ class Protocol(HttpToolsProtocol):
         """The caller has gone."""
         self._rest()
         super().connection_lost(exc)
+        self._caller.leave()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -40,9 +44,10 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request begins. Its ``scope`` gets ``mmsearch.caller``."""
         self._head_bytes = 0
         super().on_message_begin()
+        self.scope["mmsearch.caller"] = self._caller  # type: ignore[typeddict-unknown-key]
 
     def on_url(self, url: bytes) -> None:
         """A part of its address."""

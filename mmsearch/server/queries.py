@@ -73,10 +73,10 @@ def _within(name: str, value: int, limit: int) -> None:
 
 async def terms_of(asked: SearchIn, limits: Limits, to_picture: ToPicture, fetch: Fetch) -> tuple[Term, ...]:
     """All terms of a search, pictures decoded. Raises :class:`Problem`."""
-    given = [TermIn(text=asked.text)] if asked.text is not None else []
-    given += asked.terms
-    _within("the number of terms", len(given) + len(asked.like) + len(asked.unlike), limits.terms)
-    terms = [await _term(term, limits, to_picture, fetch) for term in given]
+    count = (asked.text is not None) + len(asked.terms) + len(asked.like) + len(asked.unlike)
+    _within("the number of terms", count, limits.terms)
+    terms = [] if asked.text is None else [_words(asked.text, 1.0, limits)]
+    terms += [await _term(term, limits, to_picture, fetch) for term in asked.terms]
     terms += [Term("item", id, 1.0 / len(asked.like)) for id in asked.like]
     terms += [Term("item", id, -UNLIKE / len(asked.unlike)) for id in asked.unlike]
     if not terms:
@@ -84,12 +84,16 @@ async def terms_of(asked: SearchIn, limits: Limits, to_picture: ToPicture, fetch
     return tuple(terms)
 
 
+def _words(text: str, weight: float, limits: Limits) -> Term:
+    _within("the length of a text", len(text), limits.text_chars)
+    if not text.strip():
+        raise Problem(422, "the text to search for is empty")
+    return Term("text", text, weight)
+
+
 async def _term(term: TermIn, limits: Limits, to_picture: ToPicture, fetch: Fetch) -> Term:
     if term.text is not None:
-        _within("the length of a text", len(term.text), limits.text_chars)
-        if not term.text.strip():
-            raise Problem(422, "the text to search for is empty")
-        return Term("text", term.text, term.weight)
+        return _words(term.text, term.weight, limits)
     if term.id is not None:
         return Term("item", term.id, term.weight)
     if term.vector is not None:

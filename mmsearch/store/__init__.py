@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmsearch.store.changes import Change, CompactReport, Finding, IndexInfo, Move, StoreInfo, Touch
 from mmsearch.store.layout import Calls, Disk
+from mmsearch.store.rows import Shown
 from mmsearch.store.snapshot import Snapshot
 from mmsearch.store.store import Store
 from mmsearch.store.vectors import SegmentInfo
@@ -22,6 +23,7 @@ __all__ = [
     "IndexInfo",
     "Move",
     "SegmentInfo",
+    "Shown",
     "Snapshot",
     "Store",
     "StoreInfo",

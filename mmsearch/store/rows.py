@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from mmsearch.errors import UsageError
 from mmsearch.store.sqlite import ROW_ERRORS, unreadable
@@ -20,7 +20,9 @@ FS_ERRORS = sys.getfilesystemencodeerrors()
 """What ``os.fsdecode`` uses: decoding with them directly costs a third of the call."""
 
 ITEM_COLUMNS = 'vid, id, kind, root, path, size, mtime_ns, digest, "group", width, height, taken, text, meta'
+SHOWN_COLUMNS = 'vid, id, kind, "group", root, path, text, meta'
 _KINDS = {kind.value: kind for kind in Kind}
+_DECODER = json.JSONDecoder()
 
 
 def dump_meta(meta: Mapping[str, Json], id: str) -> str:
@@ -43,7 +45,13 @@ def load_meta(text: str) -> dict[str, Json]:
     """The ``meta`` column as a new dict. Raises ``ValueError`` for a damaged one."""
     if text == "{}":
         return {}
-    loaded: dict[str, Json] = json.loads(text)
+    loaded: dict[str, Json]
+    try:
+        loaded, end = _DECODER.raw_decode(text)  # half the time of json.loads, which looks for white space on either side
+    except ValueError:
+        end = -1
+    if end != len(text):
+        loaded = json.loads(text)
     if not isinstance(loaded, dict):
         raise ValueError("the meta is no object")
     return loaded
@@ -95,6 +103,37 @@ def _record(row: Row) -> Record:
         text=unpack_or_none(text),
         meta=load_meta(meta),
     )
+
+
+class Shown(NamedTuple):
+    """What a hit shows of an item; made in a third of the time of a :class:`Record`."""
+
+    vid: int
+    id: str
+    kind: Kind
+    group: str | None
+    root: str | None
+    path: str | None
+    text: str | None
+    meta: dict[str, Json]
+
+
+def shown(row: Row) -> Shown:
+    """A row selected as ``SHOWN_COLUMNS``. Raises :class:`CollectionCorrupt` for a damaged one."""
+    vid, id, kind, group, root, path, text, meta = row
+    try:
+        return Shown(
+            vid,
+            unpack(id),
+            _KINDS[kind],
+            unpack_or_none(group),
+            unpack_or_none(root),
+            None if path is None else path.decode(FS_ENCODING, FS_ERRORS),
+            unpack_or_none(text),
+            load_meta(meta),
+        )
+    except ROW_ERRORS as error:
+        raise unreadable(f"item {vid}", error) from error
 
 
 def failure_row(failure: Failure) -> Row:

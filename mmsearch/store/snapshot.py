@@ -15,7 +15,7 @@ import numpy as np
 from mmsearch.store import columns, rows, words
 from mmsearch.store.changes import IndexInfo
 from mmsearch.store.layout import Disk, Layout
-from mmsearch.store.rows import FS_ENCODING, FS_ERRORS, ITEM_COLUMNS, json_list, load_meta, marks
+from mmsearch.store.rows import FS_ENCODING, FS_ERRORS, ITEM_COLUMNS, SHOWN_COLUMNS, Shown, json_list, load_meta, marks
 from mmsearch.store.sqlite import ROW_ERRORS, unreadable
 from mmsearch.store.strings import pack, unpack
 from mmsearch.store.vectors import RowReader, Rows, SegmentInfo, damaged, read_batches, read_indexes
@@ -124,6 +124,13 @@ class Snapshot:
         for row in cursor:
             found[row[0]] = rows.record(row)
         return [found[vid] for vid in map(int, vids) if vid in found]
+
+    def shown(self, vids: Sequence[int]) -> dict[int, Shown]:
+        """What hits show of the live items with these vids, by vid; the others are left out. 3 µs an item."""
+        cursor = self._raw.execute(
+            f"SELECT {SHOWN_COLUMNS} FROM item WHERE vid IN (SELECT value FROM json_each(?))", (json_list(vids),)
+        )
+        return {row[0]: rows.shown(row) for row in cursor}
 
     def by_id(self, ids: Sequence[str]) -> dict[str, Record]:
         """The live items with these ids, by id. 5 µs an item."""
@@ -262,6 +269,15 @@ class Snapshot:
             return None if found is None else json.loads(found[0])
         except ROW_ERRORS as error:
             raise unreadable(f"the value {key!r}", error) from error
+
+    def keeps_any(self, prefix: str) -> bool:
+        """Whether :meth:`Writer.set_meta` has put a value under a key that begins so; remembered for this generation."""
+        between = (f"user:{prefix}", f"user:{prefix}\U0010ffff")
+
+        def look() -> bool:
+            return bool(self._raw.execute("SELECT EXISTS (SELECT 1 FROM meta WHERE key >= ? AND key < ?)", between).fetchone()[0])
+
+        return self._memo.get(self.generation, f"keeps {prefix}", look)
 
     def kept(self) -> dict[str, str]:
         """All that :meth:`Writer.set_meta` has put, by key."""

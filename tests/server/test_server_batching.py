@@ -10,6 +10,7 @@ import pytest
 
 from mmsearch.collection import Collection
 from mmsearch.server.batching import Batcher, CallerGone
+from mmsearch.server.bodies import Caller
 from mmsearch.server.errors import Problem
 from mmsearch.server.metrics import Metrics
 from mmsearch.server.queries import Call
@@ -32,8 +33,9 @@ class Calls:
         return [ValueError(str(call)) if call < 0 else call * 10 for call in calls]
 
 
-async def forever() -> None:
-    await asyncio.Event().wait()
+def forever(left):
+    """A caller who stays."""
+    return lambda: None
 
 
 async def until(batcher: Batcher, waiting: int) -> None:
@@ -91,12 +93,12 @@ def test_a_caller_who_leaves_takes_the_query_out_of_the_queue():
     async def scenario(batcher, calls, metrics):
         first = asyncio.create_task(batcher.ask(1, forever))
         await asyncio.to_thread(calls.begun.wait)
-        hung_up = asyncio.Event()
-        leaves = asyncio.create_task(batcher.ask(2, hung_up.wait))
+        caller = Caller()
+        leaves = asyncio.create_task(batcher.ask(2, caller.watch))
         cancelled = asyncio.create_task(batcher.ask(3, forever))
         stays = asyncio.create_task(batcher.ask(4, forever))
         await until(batcher, 3)
-        hung_up.set()
+        caller.leave()
         cancelled.cancel()
         await until(batcher, 1)
         with pytest.raises(CallerGone):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 
 import httpx
@@ -20,6 +23,7 @@ from mmsearch.collection import Collection
 from mmsearch.encoders.toy import ToyEncoder
 from mmsearch.errors import UsageError
 from mmsearch.server import Limits, Options, Tokens, create_app, running, tokens
+from mmsearch.server.bodies import Body, Caller, watch
 from mmsearch.server.live import Live
 from mmsearch.types import Item
 from tests.server.conftest import READ, WRITE, on_a_port
@@ -273,6 +277,68 @@ def test_the_command_serves_prints_a_link_and_ends_cleanly(tmp_path, home):
     lines = [json.loads(line) for line in log.splitlines()]
     assert {"request"} <= {line["message"] for line in lines}
     assert link.partition("=")[2] not in log
+
+
+def test_what_is_loaded_is_not_collected_again_and_garbage_is_not_kept():
+    class Ring:
+        pass
+
+    ring = Ring()
+    ring.itself = ring
+    left, ring = weakref.ref(ring), None
+    kept = {"made": "before"}
+    try:
+        running.settle()
+        assert left() is None
+        assert gc.get_freeze_count() > 10_000
+        assert not any(one is kept for one in gc.get_objects())  # out of sight
+        assert kept == {"made": "before"}
+    finally:
+        gc.unfreeze()
+
+
+def test_a_server_with_a_process_of_its_own_settles_before_it_says_that_it_is_there_and_again(library, monkeypatch):
+    seen = []
+    monkeypatch.setattr(running, "settle", lambda: seen.append("settled"))
+    monkeypatch.setattr(running, "SETTLE_AGAIN", (0.01, 0.02))
+    monkeypatch.setattr("mmsearch.server.pictures.Pictures.warm_up", lambda self: None)
+    with running.listen("127.0.0.1", 0) as place:
+        server = running.make(create_app(library, OPTIONS), started=lambda: seen.append("up"))
+        server.owns_process = True
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([place])), daemon=True)
+        thread.start()
+        wait_for(lambda: len(seen) == 4)
+        server.should_exit = True
+        thread.join(20)
+    assert seen == ["settled", "up", "settled", "settled"]
+
+
+def test_under_another_server_a_task_waits_for_the_callers_end():
+    async def whole():
+        ends, told = asyncio.Event(), []
+
+        async def receive():
+            if not body.seen:
+                return {"type": "http.request", "body": b"x"}
+            await ends.wait()
+            return {"type": "http.disconnect"}
+
+        body = Body(receive, limit=10, seconds=1, declared=None)
+        await body()
+        scope = {"mmsearch.body": body}
+        watch(scope, lambda: told.append("stays"))
+        watch(scope, lambda: told.append("stopped"))()
+        await asyncio.sleep(0)
+        assert told == []
+        ends.set()
+        await asyncio.sleep(0.01)
+        assert told == ["stays"]
+        caller = Caller()
+        caller.leave()
+        caller.watch(lambda: told.append("at once"))
+        assert told == ["stays", "at once"]
+
+    asyncio.run(whole())
 
 
 def test_a_taken_port_and_a_missing_name_are_told(tmp_path, home, capsys):

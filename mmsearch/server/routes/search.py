@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +12,7 @@ from mmsearch.server.answers import VERSION, HitsOut, hit_json, reply
 from mmsearch.server.asking import SearchIn, TermIn
 from mmsearch.server.asking_query import ImageQuery, SearchQuery, SimilarQuery
 from mmsearch.server.batching import CallerGone
-from mmsearch.server.bodies import gone
+from mmsearch.server.bodies import watch
 from mmsearch.server.documentation import binary
 from mmsearch.server.errors import Problem
 from mmsearch.server.ids import ItemId
@@ -69,7 +70,7 @@ async def similar(id: ItemId, asked: Annotated[SimilarQuery, Query()], request: 
 
 async def _answer(service: Service, request: Request, call: Call, asked: Any) -> Response:
     try:
-        found, note = await service.searches.ask(call, lambda: gone(request))
+        found, note = await service.searches.ask(call, partial(watch, request.scope))
     except CallerGone:
         raise Problem(499, "the caller has gone") from None
     request.scope["mmsearch.note"].update(note)
