@@ -24,6 +24,7 @@ from mmsearch.store import rows, schema, words
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Change, CompactReport, IndexInfo, Move, Touch
 from mmsearch.store.layout import Disk, Layout
+from mmsearch.store.roster import Track
 from mmsearch.store.rows import json_list, marks
 from mmsearch.store.sqlite import raw
 from mmsearch.store.strings import pack, pack_or_none
@@ -100,8 +101,9 @@ class Writer:
             if segment is not None:
                 self._record_rows(connection, segment, stored)
             database = raw(connection)
-            _remove(database, [int(vid) for vid in change.deletes])
-            _make_room(database, [int(move.vid) for move in change.moves], claimed)
+            gone = _remove(database, [int(vid) for vid in change.deletes])
+            gone += _make_room(database, [int(move.vid) for move in change.moves], claimed)
+            self._removed, self._edited = gone > 0, bool(moves or touches)
             database.executemany(_INSERT_ITEM, items)
             words.add(database, items)
             _apply(database, _MOVE, moves, moves)
@@ -157,9 +159,16 @@ class Writer:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One write transaction, which makes a new generation."""
+        self._removed = self._edited = False
         with self._catalog.writing() as connection:
             yield connection
-            raw(connection).execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+            database = raw(connection)
+            database.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+            (value,) = database.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+            generation = int(value)
+            former = Track.read(database, generation - 1)
+            edited = generation if self._edited else former.edited
+            Track(generation, edited, generation if self._removed else former.removed).write(database)
 
     def _forget_file(self) -> None:
         if self._file is not None:
@@ -196,7 +205,7 @@ class Writer:
         with self.transaction() as connection:
             database = raw(connection)
             vids = [vid for (vid,) in database.execute("SELECT vid FROM item WHERE root = ?", (key,))]
-            _remove(database, vids)
+            self._removed = _remove(database, vids) > 0
             connection.execute(delete(schema.failure).where(schema.failure.c.root == key))
             connection.execute(delete(schema.root).where(schema.root.c.name == key))
         return len(vids)
@@ -262,25 +271,32 @@ def _touch_row(touch: Touch) -> rows.Row:
     return touch.size, touch.mtime_ns, pack_or_none(touch.group), meta, touch.vid
 
 
-def _remove(database: sqlite3.Connection, vids: Sequence[int]) -> None:
+def _remove(database: sqlite3.Connection, vids: Sequence[int]) -> int:
+    """Takes live items out; returns how many."""
+    gone = 0
     for start in range(0, len(vids), _ROWS):  # so that the words of a million items are not in memory at once
         part = vids[start : start + _ROWS]
         words.remove(database, part)
-        database.execute("DELETE FROM item WHERE vid IN (SELECT value FROM json_each(?))", (json_list(part),))
+        gone += database.execute("DELETE FROM item WHERE vid IN (SELECT value FROM json_each(?))", (json_list(part),)).rowcount
+    return gone
 
 
-def _make_room(database: sqlite3.Connection, moving: Sequence[int], claimed: Sequence[str | bytes]) -> None:
-    """Frees the ids that new and moving items will have: items may swap ids, and who holds one and stays is replaced."""
+def _make_room(database: sqlite3.Connection, moving: Sequence[int], claimed: Sequence[str | bytes]) -> int:
+    """Frees the ids that new and moving items will have: items may swap ids, and who holds one and stays is replaced. Returns
+    how many are.
+    """
     staying = set(moving)
+    gone = 0
     for start in range(0, len(claimed), _CHUNK):
         part = claimed[start : start + _CHUNK]
         holders = database.execute(f"SELECT vid FROM item WHERE id IN ({marks(part)})", part).fetchall()
-        _remove(database, [vid for (vid,) in holders if vid not in staying])
+        gone += _remove(database, [vid for (vid,) in holders if vid not in staying])
     if moving:
         words.remove(database, moving)
         # bytes that no packed id can be: those always hold an encoded surrogate
         parked = [(b"\0moving %d" % vid, vid) for vid in moving]
         database.executemany("UPDATE item SET id = ? WHERE vid = ?", parked)
+    return gone
 
 
 def _apply(database: sqlite3.Connection, statement: str, changes: Sequence[rows.Row], reworded: Sequence[rows.Row]) -> None:
