@@ -1,0 +1,406 @@
+"""Columns in memory against SQLite: for any condition over any rows both must find the same, true or false."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, example, given, reject, settings
+from hypothesis import strategies as st
+
+from mmsearch.errors import FilterError
+from mmsearch.store import Change, Snapshot, Store, Touch, fieldcache
+from mmsearch.store.column import ColumnBuilder, Type
+from mmsearch.store.fieldcache import FieldCache
+from mmsearch.store.filter_masks import NotInColumns, rows_where
+from mmsearch.store.filter_tree import Node, Not, fields_of
+from mmsearch.store.filtering import select
+from mmsearch.store.filters import filter_sql, filter_tree, tree_sql
+from mmsearch.store.roster import TRACK, vids_where
+from mmsearch.store.rows import dump_meta
+from mmsearch.store.schema import metadata
+from mmsearch.store.sqlite import raw
+from mmsearch.store.strings import pack_or_none
+from mmsearch.types import Draft, Kind
+from tests.store_filters import test_filter_oracle as oracle
+
+# --- what is drawn: what numbers and texts can be at their worst ------------------------------------------------------
+
+EDGES = [0, 1, -1, 50, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 2**63, 2**64 + 1, 10**30]
+REALS = [-0.0, 0.1, 0.5, 50.0, 1e15 + 0.5, 2.0**53, 2.0**63, -(2.0**63), 1e20, 1e308, 5e-324, 0.1 + 0.2, 12.34]
+WHOLE = ["", "a", "A", "ab", "AB", "aé", "aÉ", "İ", "ſ", "s", "K", "k", "%", "_", "a\nb", "😺", "1", "50"]
+TEXTS = [*WHOLE, "a\0b", "\udce9", "\ud83d"]
+numbers = st.sampled_from(EDGES) | st.sampled_from(REALS) | st.integers(-3, 60) | st.floats(allow_nan=False, allow_infinity=False)
+texts = st.sampled_from(TEXTS) | st.text(max_size=3)
+scalars = st.one_of(numbers, texts, st.booleans())
+objects = st.dictionaries(st.sampled_from(["x", "y"]), scalars, max_size=2)
+inner = st.one_of(scalars, st.none(), st.lists(scalars, max_size=2), objects)
+tame = st.one_of(st.integers(-3, 60), st.sampled_from([0.5, 12.34, 50.0]), st.sampled_from(WHOLE[:12]), st.booleans(), st.none())
+sorts = [st.sampled_from(EDGES[:9]), numbers, texts, st.sampled_from(WHOLE), st.booleans(), tame, inner]
+columns_of_one_kind = st.sampled_from(sorts)
+FIELDS = ["a", "b", "c", "a.x", "meta.size", "size", "width", "taken", "mtime", "group", "root", "kind", "text", "path", "id"]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Rows in which each key of meta has values of a sort of its own, as fields have."""
+    count = draw(st.integers(0, 8))
+    keys = ["a", "b", "c", "size"]
+    chosen = [draw(columns_of_one_kind) for _ in keys]
+    rows = []
+    for at in range(count):
+        meta = {key: draw(sort) for key, sort in zip(keys, chosen, strict=True) if draw(st.integers(0, 5))}
+        rows.append({**draw(oracle.rows), "meta": meta, "group": draw(st.none() | texts), "id": f"{at}"})
+    return rows
+
+
+@st.composite
+def leaves(draw: st.DrawFn) -> Any:
+    field = draw(st.sampled_from(FIELDS))
+    shape = draw(st.sampled_from(["value", "value", "value", "in", "null", "between", "like", "fields"]))
+    if shape == "null":
+        return ("null", field)
+    if shape == "fields":
+        return ("fields", draw(oracle.operators), field, draw(st.sampled_from(FIELDS)))
+    if shape == "like":
+        return ("like", field, draw(st.text("aAbéÉsSkK1%_\n", max_size=6)))
+    value = st.sampled_from(list(oracle.DATES)) | numbers if field in ("taken", "mtime") else scalars
+    if shape == "in":
+        return ("in", field, draw(st.lists(value, max_size=4)))
+    if shape == "between":
+        return ("between", field, draw(value), draw(value))
+    return ("value", draw(oracle.operators), field, draw(value))
+
+
+class Bound(oracle.Writer):
+    """Writes every value as a parameter: these have spellings that are no literals."""
+
+    def value(self, value: Any) -> str:
+        name = f"p{len(self.params)}"
+        self.params[name] = value
+        return f":{name}"
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    joined = st.recursive(
+        leaves(),
+        lambda part: st.one_of(st.tuples(st.sampled_from(["and", "or"]), part, part), st.tuples(st.just("not"), part)),
+        max_leaves=5,
+    )
+    writer = Bound(draw)
+    return writer.write(draw(joined)), writer.params
+
+
+# --- both ways --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[sqlite3.Connection]:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        metadata.create_all(connection)
+        yield raw(connection)
+    engine.dispose()
+
+
+def fill(database: sqlite3.Connection, table: list[dict[str, Any]]) -> None:
+    database.execute("DELETE FROM item")
+    for at, row in enumerate(table):
+        taken = None if row["taken"] is None else row["taken"] // oracle.NS
+        path = None if row["path"] is None else os.fsencode(row["path"])
+        texts = [pack_or_none(row[name]) for name in ("group", "root", "text")]
+        values = (3 * at + 1, row["id"], row["kind"], path, row["size"], row["mtime"], row["width"], row["height"], taken, *texts)
+        database.execute(
+            'INSERT INTO item (vid, id, kind, path, size, mtime_ns, width, height, taken, "group", root, text, meta)'
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, dump_meta(row["meta"], "x")),
+        )
+
+
+def by_sqlite(database: sqlite3.Connection, node: Node) -> list[int]:
+    return vids_where(database, *tree_sql(node)).tolist()
+
+
+def by_columns(database: sqlite3.Connection, node: Node, wanted: bool) -> list[int] | None:
+    """By columns alone, whichever fields these are of; ``None`` where they do not tell."""
+    cache = FieldCache()
+    roster = cache.roster(database, 1)
+    assert roster is not None
+    columns = cache.columns(database, roster, [one for one in fields_of(node) if one.kind != "path"])
+    if any(one.source not in columns for one in fields_of(node)):
+        return None
+    try:
+        return roster.vids[rows_where(node, columns, wanted)].tolist()
+    except NotInColumns:
+        return None
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@given(table=tables(), condition=conditions(), kind=st.sampled_from([None, Kind.IMAGE, Kind.TEXT]))
+def test_columns_find_what_sqlite_finds(
+    database: sqlite3.Connection, table: list[dict[str, Any]], condition: tuple[str, dict[str, Any]], kind: Kind | None
+) -> None:
+    where, params = condition
+    try:
+        node = filter_tree(where, params)
+    except FilterError:
+        reject()
+    fill(database, table)
+    for wanted in (True, False):
+        found = by_columns(database, node, wanted)
+        expected = by_sqlite(database, node if wanted else Not(node))
+        assert found is None or found == expected, (where, params, wanted)
+    both = by_sqlite(database, node)
+    expected = [vid for vid in both if kind is None or table[vid // 3]["kind"] == kind.value]
+    assert select(database, 1, FieldCache(), where, params, kind).vids.tolist() == expected
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(table=st.lists(oracle.rows, min_size=1, max_size=6), condition=oracle.written())
+def test_columns_find_what_the_evaluator_finds(
+    database: sqlite3.Connection, table: list[dict[str, Any]], condition: tuple[Any, str, dict[str, Any]]
+) -> None:
+    node, where, params = condition
+    full = [{**row, "id": f"{at}"} for at, row in enumerate(table)]
+    fill(database, full)
+    found = select(database, 1, FieldCache(), where, params, None)
+    assert [vid // 3 for vid in found.vids.tolist()] == [at for at, row in enumerate(full) if oracle.evaluate(node, row) is True]
+
+
+ROW = {"kind": "image", "group": None, "root": None, "text": None, "path": None, "taken": None, "mtime": None}
+PLAIN = {**ROW, "size": None, "width": None, "height": None}
+ANSWERED: list[tuple[list[Any], str, dict[str, Any]]] = [
+    ([2**53, 2**53 + 1, 2**63 - 1], "a > :p", {"p": 2.0**53}),
+    ([2**53, 2**53 + 1, 2**63 - 1], "a = :p", {"p": 2**53 + 1}),
+    ([2.0**53, 2.0**53 + 2, 0.5], "a < :p", {"p": 2**53 + 1}),
+    ([2.0**53, 2.0**53 + 2, 0.5], "a >= :p", {"p": 2**53 + 1}),
+    *(([0, 1, 2, 3], f"a {op} 1.5", {}) for op in ("<", "<=", "=", "!=", ">", ">=")),
+    *(([0, 1, 2, 3], f"a {op} :p", {"p": p}) for op in ("<", ">=", "=") for p in (1e300, -1e300, float("inf"))),
+    ([0.1, 0.1 + 0.2, -0.0, 0], "a = 0 or a = :p", {"p": 0.3}),
+    (["a", "Ä", "ä", "ſ", "K", "k"], "a like 'K' or a like '_'", {}),
+    (["a", 1, 1.0, True, None, [1], {"x": 1}], "not a = 1", {}),
+    (["a", 1, 1.0, True, None, [1], {"x": 1}], "a != true", {}),
+    (["a", 1, 1.0, True, None, [1], {"x": 1}], "a in :p", {"p": ["a", 1, True, "b"]}),
+    (["a", 1, 1.0, True, None, [1], {"x": 1}], "not a in :p", {"p": []}),
+]
+
+
+@pytest.mark.parametrize(("values", "where", "params"), ANSWERED)
+def test_these_are_answered_by_columns(
+    database: sqlite3.Connection, values: list[Any], where: str, params: dict[str, Any]
+) -> None:
+    """And not handed to SQLite, which would make the comparison above an empty one."""
+    fill(database, [{**PLAIN, "id": f"{at}", "meta": {"a": value}} for at, value in enumerate(values)])
+    node = filter_tree(where, params)
+    assert by_columns(database, node, True) == by_sqlite(database, node)
+    assert by_columns(database, node, False) == by_sqlite(database, Not(node))
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "params"),
+    [
+        ([2**63, 1], "a > 5", {}),
+        ([2**53 + 1, 0.5], "a > 5", {}),
+        (["a\0b", "a"], "a = 'a'", {}),
+        (["a\0b", "a"], "a like 'a'", {}),
+        (["\udce9", "a"], "a < 'b'", {}),
+        (["a", "b"], "a < :p", {"p": "\udce9"}),
+        (["a", 12], "a like '1%'", {}),
+        (["aaaa"], "a like '%a%a%a%a%a%b'", {}),
+        ([2**53 + 1], "a < b", {}),
+    ],
+)
+def test_these_are_left_to_sqlite(
+    database: sqlite3.Connection, values: list[Any], where: str, params: dict[str, Any]
+) -> None:
+    fill(database, [{**PLAIN, "id": f"{at}", "meta": {"a": value, "b": 0.5}} for at, value in enumerate(values)])
+    node = filter_tree(where, params)
+    assert by_columns(database, node, True) is None
+    assert select(database, 1, FieldCache(), where, params, None).vids.tolist() == by_sqlite(database, node)
+
+
+@given(values=st.lists(inner, max_size=30), cut=st.integers(0, 30))
+@example(values=["a", 1, 2.5, None, "b", "a"], cut=2)
+def test_a_column_that_grows_is_the_one_read_at_once(values: list[Any], cut: int) -> None:
+    vids = np.arange(len(values), dtype=np.int64)
+    whole, first = ColumnBuilder(), ColumnBuilder()
+    whole.add(values)
+    first.add(values[:cut])
+    before = first.column(vids[:cut])
+    texts = dict(before.texts)
+    second = ColumnBuilder(before)
+    second.add(values[cut:])
+    once, grown = whole.column(vids), second.column(vids)
+    assert before.texts == texts, "who still has the former column must not see it change"
+    assert grown.types.tolist() == once.types.tolist()
+    assert (grown.texts, grown.vague, grown.odd, grown.text_bytes) == (once.texts, once.vague, once.odd, once.text_bytes)
+    if not once.vague:
+        assert [None if one is None else one.tolist() for one in (grown.numbers, grown.codes)] == [
+            None if one is None else one.tolist() for one in (once.numbers, once.codes)
+        ]
+        for at in np.flatnonzero(np.isin(once.types, [Type.INTEGER, Type.REAL])).tolist():
+            assert once.numbers is not None
+            assert once.numbers[at].item() == values[at]
+
+
+# --- from commit to commit --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.create(tmp_path / "c", dim=2, model="toy", fingerprint="f") as made:
+        yield made
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What is read of the table, row by row, to make columns: one entry a row."""
+    seen: list[tuple[str, ...]] = []
+    pieces: Callable[..., Iterator[list[list[Any]]]] = fieldcache._pieces
+
+    def counted(database: sqlite3.Connection, fields: list[Any], vids: Any) -> Iterator[list[list[Any]]]:
+        for values in pieces(database, fields, vids):
+            seen.extend([tuple(field.source for field in fields)] * len(values[0]))
+            yield values
+
+    monkeypatch.setattr(fieldcache, "_pieces", counted)
+    return seen
+
+
+def put(store: Store, prices: dict[str, Any], **more: Any) -> list[int]:
+    drafts = [Draft(id=id, kind=Kind.IMAGE, meta={"price": price, "n": 1}) for id, price in prices.items()]
+    with store.writer() as writer:
+        return writer.commit(Change(upserts=drafts, vectors=np.ones((len(drafts), 2), dtype=np.float32), **more))
+
+
+def cheap(snapshot: Snapshot, most: int = 5) -> list[int]:
+    found = snapshot.select("price < :p", {"p": most}).vids.tolist()
+    assert found == vids_where(snapshot._raw, *filter_sql("price < :p", {"p": most})).tolist()
+    return found
+
+
+def test_a_commit_that_adds_reads_the_new_rows_only(store: Store, read: list[tuple[str, ...]]) -> None:
+    put(store, {f"{n}": n for n in range(100)})
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 1, 2, 3, 4]
+        assert snapshot.select("price < 3 and n = 1").vids.tolist() == [0, 1, 2]
+        assert read == [('$."price"',)] * 100 + [('$."n"',)] * 100
+    read.clear()
+    put(store, {"x": 3, "y": 300})
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 1, 2, 3, 4, 100]
+        assert cheap(snapshot, 2) == [0, 1]
+        assert read == [('$."price"',)] * 2
+
+
+def test_a_removal_reads_nothing(store: Store, read: list[tuple[str, ...]]) -> None:
+    put(store, {f"{n}": n for n in range(100)})
+    with store.snapshot() as snapshot:
+        cheap(snapshot)
+    read.clear()
+    put(store, {"1": 4}, deletes=[0, 99])  # and replaces the item "1"
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [2, 3, 4, 100]
+        assert snapshot.live().vids.tolist() == [*range(2, 99), 100]
+        assert len(read) == 1
+
+
+def test_an_item_that_is_changed_in_place_is_noticed(store: Store, read: list[tuple[str, ...]]) -> None:
+    put(store, {f"{n}": n for n in range(10)})
+    with store.snapshot() as snapshot:
+        cheap(snapshot)
+    with store.writer() as writer:
+        writer.commit(Change(touches=[Touch(7, None, None, {"price": 1})]))
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 1, 2, 3, 4, 7]
+    read.clear()
+    with store.writer() as writer:
+        writer.set_meta("a", "b")
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 1, 2, 3, 4, 7]
+        assert read == [], "another commit touched no item"
+
+
+def test_a_change_by_a_writer_that_keeps_no_track_is_noticed(store: Store) -> None:
+    put(store, {f"{n}": n for n in range(10)})
+    with store.snapshot() as snapshot:
+        cheap(snapshot)
+    with sqlite3.connect(store.path / "catalog.db") as older:
+        older.execute("""UPDATE item SET meta = '{"price": 1}' WHERE vid = 8""")
+        older.execute("DELETE FROM item WHERE vid = 2")
+        older.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+    older.close()
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 1, 3, 4, 8]
+        assert snapshot.live().vids.tolist() == [0, 1, *range(3, 10)]
+    put(store, {"x": 0})  # the track goes on from there, and another reader that was at the first state sees the whole
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 1, 3, 4, 8, 10]
+
+
+def test_an_older_snapshot_sees_what_it_saw(store: Store) -> None:
+    put(store, {f"{n}": n for n in range(10)})
+    with store.snapshot() as old:
+        assert cheap(old) == [0, 1, 2, 3, 4]
+        put(store, {"x": 1}, deletes=[0], touches=[Touch(9, None, None, {"price": 2})])
+        with store.snapshot() as new:
+            assert cheap(new) == [1, 2, 3, 4, 9, 10]
+            assert cheap(old) == [0, 1, 2, 3, 4]
+            assert old.live().vids.tolist() == list(range(10))
+            assert cheap(new, 2) == [1, 10]
+
+
+def test_columns_stay_within_their_bytes(store: Store, read: list[tuple[str, ...]]) -> None:
+    put(store, {f"{n}": n for n in range(1000)})
+    store._fields = FieldCache(budget=40_000)  # two columns of 17 bytes an item, and not a third
+    with store.snapshot() as snapshot:
+        for where in ("price < 5", "n < 5", "price < 6", "n < 6"):
+            snapshot.select(where)
+        assert len(read) == 2000, "both fit"
+        snapshot.select("missing < 5")  # 9 bytes an item: "price", used longest ago, has to go
+        read.clear()
+        snapshot.select("n < 7 and missing < 3")
+        assert read == []
+        assert cheap(snapshot, 7) == list(range(7))
+        assert read == [('$."price"',)] * 1000
+
+
+def test_a_field_of_many_long_texts_is_not_kept(store: Store, read: list[tuple[str, ...]]) -> None:
+    put(store, {f"{n}": f"{n} " + "x" * 100 for n in range(1000)})
+    store._fields = FieldCache(budget=100_000)
+    with store.snapshot() as snapshot:
+        assert snapshot.select("price like '%7 %'").vids.tolist() == list(range(7, 1000, 10))
+        tried = len(read)
+        assert tried < 1000
+        assert snapshot.select("price like '%8 %' and n = 1").vids.tolist() == list(range(8, 1000, 10))
+        assert len([one for one in read if '$."price"' in one]) == tried, "it is not tried again"
+
+
+def test_values_too_long_to_be_joined_are_left_to_sqlite(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, {"a": 1, "b": 9})
+
+    def too_big(*_: Any) -> Iterator[list[list[Any]]]:
+        raise sqlite3.DataError("string or blob too big")
+        yield
+
+    monkeypatch.setattr(fieldcache, "_pieces", too_big)
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0]
+
+
+def test_the_record_of_changes_is_one_small_row(store: Store) -> None:
+    vids = put(store, {"a": 1})
+    put(store, {"b": 1}, deletes=vids)
+    put(store, {}, touches=[Touch(1, 2, 3)])
+    with store.snapshot() as snapshot:
+        kept = snapshot._raw.execute("SELECT value FROM meta WHERE key = ?", (TRACK,)).fetchall()
+        assert kept == [(f"{snapshot.generation} {snapshot.generation} {snapshot.generation - 1}",)]
