@@ -70,7 +70,7 @@ def _store_ready(items: list[Item], stored: dict[str, Record], target: Target, t
     if not items:
         return
     assert target.writer is not None
-    rows = np.stack([np.asarray(item.vector, dtype=np.float32).reshape(-1) for item in items])
+    rows = _rows(items)
     drafts = [
         Draft(item.id, item.kind, path=_path(item) or None, group=item.group, text=item.text, meta=dict(item.meta))
         for item in items
@@ -79,6 +79,18 @@ def _store_ready(items: list[Item], stored: dict[str, Record], target: Target, t
     replaced = sum(item.id in stored for item in items)
     tally.added += len(items) - replaced
     tally.updated += replaced
+
+
+def _rows(items: list[Item]) -> Vectors:
+    """The items' vectors ``(n, dim)``; one that came as ``(1, dim)`` is as good. Raises :class:`UsageError`."""
+    try:
+        rows = np.array([item.vector for item in items], dtype=np.float32)
+        return rows if rows.ndim == 2 else rows.reshape(len(rows), -1)
+    except (TypeError, ValueError):  # of several shapes
+        parts = [np.asarray(item.vector, dtype=np.float32).reshape(-1) for item in items]
+    if len({len(one) for one in parts}) > 1:
+        raise UsageError(f"the vectors have different lengths: {sorted({len(one) for one in parts})[:3]}")
+    return np.stack(parts)
 
 
 def _unit(rows: Vectors, dim: int) -> Vectors:
