@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.store.sqlite import ROW_ERRORS, unreadable
+from mmsearch.store.sqlite import ROW_ERRORS
 from mmsearch.types import Kind, Vids
 
 TRACK = "items_changed"
@@ -17,30 +17,44 @@ TRACK = "items_changed"
 
 
 class Track(NamedTuple):
-    """The newest generations in which a live item's row was changed in place (``edited``), and in which one went away
-    (``removed``), as known at ``generation``. New rows have vids above all former ones and need no mark.
+    """What the writer notes at each ``generation``: the newest ones in which a live item's row was changed in place (``edited``),
+    and in which one went away (``removed``); new rows have vids above all former ones and need no mark. And how many
+    ``images`` and ``texts`` are live; -1 is unknown.
     """
 
     generation: int
     edited: int
     removed: int
+    images: int = -1
+    texts: int = -1
 
     @classmethod
     def read(cls, database: sqlite3.Connection, generation: int) -> Track:
         """What is known at a generation. A writer that keeps no track (an older mmsearch, a repair) leaves the record behind
-        at an earlier one: anything may have changed then.
+        at an earlier one: anything may have changed then, and so it may where the record is none.
         """
         found = database.execute("SELECT value FROM meta WHERE key = ?", (TRACK,)).fetchone()
         try:
             track = cls(*map(int, found[0].split())) if found else None
-        except ROW_ERRORS as error:
-            raise unreadable("what has changed", error) from error
+        except ROW_ERRORS:
+            track = None
         return track if track is not None and track.generation == generation else cls(generation, generation, generation)
+
+    def live(self, kind: Kind | None) -> int | None:
+        """How many items are live, if that is known."""
+        if min(self.images, self.texts) < 0:
+            return None
+        return self.images + self.texts if kind is None else self.images if kind is Kind.IMAGE else self.texts
+
+    def counted(self, database: sqlite3.Connection) -> Track:
+        """The same with the items counted: by an index, 5 ms a million, and 25 ns more for each text."""
+        (items,) = database.execute("SELECT count(*) FROM item").fetchone()
+        (texts,) = database.execute("SELECT count(*) FROM item WHERE kind = ?", (Kind.TEXT.value,)).fetchone()
+        return self._replace(images=items - texts, texts=texts)
 
     def write(self, database: sqlite3.Connection) -> None:
         """Puts it into the catalogue, in the transaction that makes its generation."""
-        value = f"{self.generation} {self.edited} {self.removed}"
-        database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (TRACK, value))
+        database.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (TRACK, " ".join(map(str, self))))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

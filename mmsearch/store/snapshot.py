@@ -14,7 +14,7 @@ from mmsearch.store import columns, rows, words
 from mmsearch.store.changes import IndexInfo
 from mmsearch.store.fieldcache import FieldCache
 from mmsearch.store.layout import Disk, Layout
-from mmsearch.store.roster import vids_where
+from mmsearch.store.roster import Track, vids_where
 from mmsearch.store.rows import FS_ENCODING, FS_ERRORS, ITEM_COLUMNS, json_list, load_meta, marks
 from mmsearch.store.sqlite import ROW_ERRORS, unreadable
 from mmsearch.store.strings import pack, unpack
@@ -80,14 +80,17 @@ class Snapshot:
     # --- items ----------------------------------------------------------------------------------------------------
 
     def count(self, kind: Kind | None = None) -> int:
-        """How many items are live. One index scan (10 ms a million), then remembered for this generation."""
+        """How many items are live. The writer keeps count; where one did not, an index is read once, 5 to 30 ms a million."""
 
-        def query() -> int:
-            if kind is None:
-                return int(self._raw.execute("SELECT count(*) FROM item").fetchone()[0])
-            return int(self._raw.execute("SELECT count(*) FROM item WHERE kind = ?", (kind.value,)).fetchone()[0])
+        def counted() -> Track:
+            track = Track.read(self._raw, self.generation)
+            return track.counted(self._raw) if track.live(None) is None else track
 
-        return self._memo.get(self.generation, f"count {kind}", query)
+        return self._memo.get(self.generation, "track", counted).live(kind) or 0
+
+    def count_since(self, kind: Kind, vid: int) -> int:
+        """How many live items of a kind have this vid or a higher one. 25 ns for each."""
+        return int(self._raw.execute("SELECT count(*) FROM item WHERE kind = ? AND vid >= ?", (kind.value, vid)).fetchone()[0])
 
     def live(self, kind: Kind | None = None) -> VidSet:
         """The vids of live items. About 0.1 s a million; after a commit that only added, the time for the new ones."""
@@ -242,6 +245,10 @@ class Snapshot:
         else:
             cursor = self._raw.execute(statement + " WHERE root = ? ORDER BY path", (pack(root),))
         return map(rows.failure, cursor)
+
+    def count_failures(self) -> int:
+        """How many files were skipped."""
+        return int(self._raw.execute("SELECT count(*) FROM failure").fetchone()[0])
 
     def roots(self) -> dict[str, str]:
         """The absolute path of each named root."""

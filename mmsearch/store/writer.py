@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from mmsearch.store.rows import json_list, marks
 from mmsearch.store.sqlite import raw
 from mmsearch.store.strings import pack, pack_or_none
 from mmsearch.store.vectors import Rows, SegmentFile, SegmentInfo, checksums, next_segment, read_segments
-from mmsearch.types import Draft, Vectors
+from mmsearch.types import Draft, Kind, Vectors
 
 if TYPE_CHECKING:
     from mmsearch.store.store import Store
@@ -65,6 +66,10 @@ class Writer:
         self._disk = disk
         self._dim = store.info.dim
         self._file: tuple[int, SegmentFile] | None = None  # the open segment's number and file
+        # what the transaction does to items: whether it changes one in place, and how many of each kind come and go
+        self._edited = False
+        self._added: Counter[str] = Counter()
+        self._removed: Counter[str] = Counter()
         self._read_counters()
 
     def _read_counters(self) -> None:
@@ -102,9 +107,10 @@ class Writer:
             if segment is not None:
                 self._record_rows(connection, segment, stored)
             database = raw(connection)
-            gone = _remove(database, [int(vid) for vid in change.deletes])
-            gone += _make_room(database, [int(move.vid) for move in change.moves], claimed)
-            self._removed, self._edited = gone > 0, bool(moves or touches)
+            self._removed += _remove(database, [int(vid) for vid in change.deletes])
+            self._removed += _make_room(database, [int(move.vid) for move in change.moves], claimed)
+            self._added.update(row[2] for row in items)
+            self._edited = bool(moves or touches)
             database.executemany(_INSERT_ITEM, items)
             words.add(database, items)
             _apply(database, _MOVE, moves, moves)
@@ -161,16 +167,27 @@ class Writer:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One write transaction, which makes a new generation."""
-        self._removed = self._edited = False
+        self._edited = False
+        self._added.clear()
+        self._removed.clear()
         with self._catalog.writing() as connection:
             yield connection
             database = raw(connection)
             database.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
-            (value,) = database.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-            generation = int(value)
-            former = Track.read(database, generation - 1)
-            edited = generation if self._edited else former.edited
-            Track(generation, edited, generation if self._removed else former.removed).write(database)
+            self._note_changes(database)
+
+    def _note_changes(self, database: sqlite3.Connection) -> None:
+        """Goes on with the record by which readers know what of the items is as it was."""
+        (value,) = database.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+        generation = int(value)
+        former = Track.read(database, generation - 1)
+        edited = generation if self._edited else former.edited
+        track = Track(generation, edited, generation if self._removed.total() else former.removed)
+        if former.live(None) is None:
+            track.counted(database).write(database)
+            return
+        images, texts = (self._added[kind.value] - self._removed[kind.value] for kind in (Kind.IMAGE, Kind.TEXT))
+        track._replace(images=former.images + images, texts=former.texts + texts).write(database)
 
     def _forget_file(self) -> None:
         if self._file is not None:
@@ -207,7 +224,7 @@ class Writer:
         with self.transaction() as connection:
             database = raw(connection)
             vids = [vid for (vid,) in database.execute("SELECT vid FROM item WHERE root = ?", (key,))]
-            self._removed = _remove(database, vids) > 0
+            self._removed += _remove(database, vids)
             connection.execute(delete(schema.failure).where(schema.failure.c.root == key))
             connection.execute(delete(schema.root).where(schema.root.c.name == key))
         return len(vids)
@@ -273,22 +290,25 @@ def _touch_row(touch: Touch) -> rows.Row:
     return touch.size, touch.mtime_ns, pack_or_none(touch.group), meta, touch.vid
 
 
-def _remove(database: sqlite3.Connection, vids: Sequence[int]) -> int:
-    """Takes live items out; returns how many."""
-    gone = 0
+def _remove(database: sqlite3.Connection, vids: Sequence[int]) -> Counter[str]:
+    """Takes live items out; returns how many of each kind."""
+    gone: Counter[str] = Counter()
     for start in range(0, len(vids), _ROWS):  # so that the words of a million items are not in memory at once
         part = vids[start : start + _ROWS]
         words.remove(database, part)
-        gone += database.execute("DELETE FROM item WHERE vid IN (SELECT value FROM json_each(?))", (json_list(part),)).rowcount
+        chosen = (json_list(part),)
+        among = "vid IN (SELECT value FROM json_each(?))"
+        gone.update(dict(database.execute(f"SELECT kind, count(*) FROM item WHERE {among} GROUP BY kind", chosen)))
+        database.execute(f"DELETE FROM item WHERE {among}", chosen)
     return gone
 
 
-def _make_room(database: sqlite3.Connection, moving: Sequence[int], claimed: Sequence[str | bytes]) -> int:
+def _make_room(database: sqlite3.Connection, moving: Sequence[int], claimed: Sequence[str | bytes]) -> Counter[str]:
     """Frees the ids that new and moving items will have: items may swap ids, and who holds one and stays is replaced. Returns
-    how many are.
+    how many of each kind are.
     """
     staying = set(moving)
-    gone = 0
+    gone: Counter[str] = Counter()
     for start in range(0, len(claimed), _CHUNK):
         part = claimed[start : start + _CHUNK]
         holders = database.execute(f"SELECT vid FROM item WHERE id IN ({marks(part)})", part).fetchall()

@@ -411,7 +411,53 @@ def test_values_too_long_to_be_joined_are_left_to_sqlite(
 def test_the_record_of_changes_is_one_small_row(store: Store) -> None:
     vids = put(store, {"a": 1})
     put(store, {"b": 1}, deletes=vids)
-    put(store, {}, touches=[Touch(1, 2, 3)])
+    with store.writer() as writer:
+        writer.commit(Change(upserts=[Draft(id="t", kind=Kind.TEXT, text="x")], vectors=np.ones((1, 2), dtype=np.float32)))
+    put(store, {"b": 2}, touches=[Touch(2, 2, 3)])  # a new version of "b", and the text is touched
+    with store.snapshot() as snapshot:
+        last = snapshot.generation
+        kept = snapshot._raw.execute("SELECT value FROM meta WHERE key = ?", (TRACK,)).fetchall()
+        assert kept == [(f"{last} {last} {last} 1 1",)]
+        assert [snapshot.count(kind) for kind in (None, Kind.IMAGE, Kind.TEXT)] == [2, 1, 1]
+    with store.writer() as writer:
+        writer.set_meta("a", "b")
     with store.snapshot() as snapshot:
         kept = snapshot._raw.execute("SELECT value FROM meta WHERE key = ?", (TRACK,)).fetchall()
-        assert kept == [(f"{snapshot.generation} {snapshot.generation} {snapshot.generation - 1}",)]
+        assert kept == [(f"{last + 1} {last} {last} 1 1",)]
+
+
+@pytest.mark.parametrize("record", ["", "x", "1 2", "9 9 9 9 9 9", "-1", b"\xff", None])
+def test_a_record_that_is_none_means_that_anything_may_have_changed(store: Store, record: Any) -> None:
+    put(store, {"a": 1, "b": 9})
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0]
+    with sqlite3.connect(store.path / "catalog.db") as other:
+        other.execute("""UPDATE item SET meta = '{"price": 1}' WHERE vid = 1""")
+        if record is None:
+            other.execute("DELETE FROM meta WHERE key = ?", (TRACK,))
+        else:
+            other.execute("UPDATE meta SET value = ? WHERE key = ?", (record, TRACK))
+        other.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+    other.close()
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 1]
+        assert snapshot.count() == 2
+    put(store, {"c": 2})
+    with store.snapshot() as snapshot:
+        assert (snapshot.count(), snapshot.count(Kind.TEXT), cheap(snapshot)) == (3, 0, [0, 1, 2])
+    assert [one for one in store.verify() if one.level != "ok"] == []
+
+
+def test_verify_counts_what_was_noted(store: Store) -> None:
+    put(store, {"a": 1, "b": 9})
+    with store.snapshot() as snapshot:
+        last = snapshot.generation
+    with sqlite3.connect(store.path / "catalog.db") as other:
+        other.execute("UPDATE meta SET value = ? WHERE key = ?", (f"{last} 0 0 3 0", TRACK))
+    other.close()
+    (finding,) = (one for one in store.verify() if one.level != "ok")
+    assert (finding.what, finding.detail) == ("counters", "2 images and 0 texts are live, and 3 and 0 were noted")
+    store.repair()
+    assert [one for one in store.verify() if one.level != "ok"] == []
+    with store.snapshot() as snapshot:
+        assert snapshot.count(Kind.IMAGE) == 2
