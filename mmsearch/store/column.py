@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,16 @@ _EXACT = 2**53
 """Whole numbers up to here are themselves as float64."""
 _PER_TEXT = 110
 """Bytes that a text costs beside its characters: the string's head, and its place in the dictionary."""
+
+
+class Field(NamedTuple):
+    """One field. ``kind``: ``text number path taken mtime meta``; ``source``: a column of ``item``, or the path in its JSON, so
+    a name for it that no other field has.
+    """
+
+    name: str
+    kind: str
+    source: str
 
 
 class Type(IntEnum):
@@ -47,7 +58,7 @@ class Column:
     types: NDArray[np.uint8]
     numbers: NDArray[np.int64] | NDArray[np.float64] | None = None
     codes: NDArray[np.int32] | None = None
-    texts: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, int] = default(default_factory=dict)
     text_bytes: int = 0
     vague: bool = False
     odd: bool = False

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmsearch.store.column import Column, ColumnBuilder
-from mmsearch.store.filter_tree import Field
+from mmsearch.store.column import Column, ColumnBuilder, Field
 from mmsearch.store.roster import Roster, read_roster
 from mmsearch.types import VidSet
 
 BUDGET = 256 << 20
+UNLIKE = ("id", "path", "text")
+"""Plain fields that differ from item to item: their columns would cost more than they save."""
 _PIECE = 8192
 """Items read at once. A tenth faster than all at once: the text that holds them stays in the processor's cache."""
 _FIRST = 512
@@ -63,24 +64,23 @@ class FieldCache:
 
     def columns(self, database: sqlite3.Connection, roster: Roster, fields: Iterable[Field]) -> dict[str, Column]:
         """The columns of these fields for the roster's items, by their ``source``; those that cannot be kept are left out."""
-        wanted = {field.source: field for field in fields}
-        found: dict[str, Column] = {}
-        missing: list[Field] = []
-        for source, field in wanted.items():
-            kept = self._find(source, roster)
-            if kept is None:
-                missing.append(field)
-            elif kept.column is not None:
-                column = _aligned(database, kept.column, field, roster, self._most())
-                self._keep(source, roster, column)
-                if column is not None:
-                    found[source] = column
-        if missing and len(roster.vids) * _PER_ITEM <= self._budget:
-            for field, column in zip(missing, _read(database, missing, roster, self._most()), strict=True):
-                self._keep(field.source, roster, column)
-                if column is not None:
-                    found[field.source] = column
-        return found
+        found: dict[str, Column | None] = {}
+        missing: dict[str, Field] = {}
+        try:
+            for field in fields:
+                kept = self._find(field.source, roster)
+                if kept is None:
+                    missing[field.source] = field
+                elif kept.column is not None:
+                    found[field.source] = _aligned(database, kept.column, field, roster, self._most())
+            if missing and len(roster.vids) * _PER_ITEM <= self._budget:
+                read = _read(database, list(missing.values()), roster, self._most())
+                found.update(zip(missing, read, strict=True))
+        except sqlite3.DataError:  # values so long that some of them together are no string that SQLite makes
+            pass
+        for source, column in found.items():
+            self._keep(source, roster, column)
+        return {source: column for source, column in found.items() if column is not None}
 
     def _most(self) -> int:
         return self._budget // 8

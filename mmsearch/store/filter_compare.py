@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sqlalchemy import TEXT, Boolean, ColumnElement, and_, case, cast, func, literal, literal_column, not_, null, or_, type_coerce
 
+from mmsearch.store.column import Field
 from mmsearch.store.filter_tree import (
     EQUALITY,
     All,
     Among,
     Compare,
     CompareFields,
-    Field,
     Like,
     Missing,
     Node,

@@ -15,14 +15,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.store.column import Column, Type
+from mmsearch.store.column import Column, Field, Type
 from mmsearch.store.filter_tree import (
     EQUALITY,
     All,
     Among,
     Compare,
     CompareFields,
-    Field,
     Like,
     Missing,
     Node,

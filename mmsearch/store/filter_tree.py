@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from mmsearch.store.filter_syntax import Name, Value, refuse
+from mmsearch.store.column import Field
+from mmsearch.store.filter_syntax import Value, refuse
 from mmsearch.store.moments import Moment, moment
 from mmsearch.store.strings import pack
 
@@ -25,14 +26,6 @@ EQUALITY = (operator.eq, operator.ne)
 MAX_PATTERN = 50_000
 """Bytes of a pattern behind ``like``: SQLite's own limit."""
 _NS = 1_000_000_000
-
-
-class Field(NamedTuple):
-    """One field. ``kind``: ``text number path taken mtime meta``; ``source``: a column of ``item``, or the path in its JSON."""
-
-    name: Name
-    kind: str
-    source: str
 
 
 class Scalar(NamedTuple):

@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mmsearch.store.fieldcache import FieldCache
+from mmsearch.store.column import Field
+from mmsearch.store.fieldcache import UNLIKE, FieldCache
 from mmsearch.store.filter_masks import NotInColumns, rows_where
-from mmsearch.store.filter_tree import All, Among, Compare, Field, Node, fields_of
+from mmsearch.store.filter_tree import All, Among, Compare, Node, fields_of
 from mmsearch.store.filters import filter_tree, tree_sql
 from mmsearch.store.roster import vids_where
 from mmsearch.store.rows import json_list
 from mmsearch.types import Json, Kind, Vids, VidSet
 
-_UNLIKE = ("id", "path", "text")
-"""Plain fields that differ from item to item: their columns would cost more than they save."""
 _FEW = 0.05
 """Share of the items below which SQLite is told to look at these only."""
 
@@ -40,10 +39,7 @@ def select(
     roster = None if any(map(_names_few, parts)) else cache.roster(database, generation)
     if roster is None:
         return VidSet(_by_sqlite(database, parts, kind), is_sorted=True)
-    try:
-        columns = cache.columns(database, roster, [field for part in parts for field in _columns_of(part)])
-    except sqlite3.DataError:  # values so long that some of them together are no string that SQLite makes
-        columns = {}
+    columns = cache.columns(database, roster, [field for part in parts for field in _columns_of(part)])
     mask, rest = roster.mask(kind), []
     for part in parts:
         try:
@@ -74,7 +70,7 @@ def _names_few(part: Node) -> bool:
 def _columns_of(part: Node) -> list[Field]:
     """The fields of a condition that columns may answer; none where one of them cannot."""
     fields = list(fields_of(part))
-    return [] if any(field.source in _UNLIKE for field in fields) else fields
+    return [] if any(field.source in UNLIKE for field in fields) else fields
 
 
 def _by_sqlite(database: sqlite3.Connection, parts: Sequence[Node], kind: Kind | None, among: Vids | None = None) -> Vids:

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from mmsearch.store.column import Field
 from mmsearch.store.filter_syntax import Tree, Value, name_of, number, parse, refuse, value_of
 from mmsearch.store.filter_tree import (
     MIRRORED,
     All,
-    Field,
     Missing,
     Node,
     Not,
@@ -184,9 +184,9 @@ class _Reader:
         parts = name.parts
         kind = _COLUMNS.get(parts[0]) if len(parts) == 1 else None
         if kind is not None:
-            return Field(name, kind, "mtime_ns" if kind == "mtime" else parts[0])
+            return Field(str(name), kind, "mtime_ns" if kind == "mtime" else parts[0])
         keys = parts[1:] if parts[0] == "meta" and len(parts) > 1 else parts
-        return Field(name, "meta", json_path(keys))
+        return Field(str(name), "meta", json_path(keys))
 
     def _values(self, node: exp.In) -> list[Value]:
         if isinstance(node.args.get("field"), exp.Placeholder):  # id in :ids

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmsearch.store import columns, rows, words
 from mmsearch.store.changes import IndexInfo
-from mmsearch.store.fieldcache import FieldCache
+from mmsearch.store.fieldcache import UNLIKE, FieldCache
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.roster import Track, vids_where
 from mmsearch.store.rows import FS_ENCODING, FS_ERRORS, ITEM_COLUMNS, json_list, load_meta, marks
@@ -201,6 +204,16 @@ class Snapshot:
     def column(self, field: str) -> Iterator[tuple[Json, Vids]]:
         """Each value of a field with the vids that have it; see :func:`mmsearch.store.columns.values`."""
         return columns.values(self._raw, field)
+
+    def coded(self, field: str) -> tuple[Vids, NDArray[np.int32], tuple[Json, ...]] | None:
+        """A field from memory, see :func:`mmsearch.store.columns.coded`; ``None`` where only :meth:`column` tells.
+
+        0.1 s a million items, and 0.5 s more if neither this nor a filter has asked for the field before.
+        """
+        wanted = columns.named(field)
+        roster = None if wanted.source in UNLIKE else self._fields.roster(self._raw, self.generation)
+        found = {} if roster is None else self._fields.columns(self._raw, roster, [wanted])
+        return columns.coded(found[wanted.source]) if found else None
 
     def memo(self, key: str, compute: Callable[[], T]) -> T:
         """What ``compute`` gives, remembered for as long as the collection stays as it is."""

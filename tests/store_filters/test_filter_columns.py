@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import FilterError
-from mmsearch.store import Change, Snapshot, Store, Touch, fieldcache
+from mmsearch.store import Change, Snapshot, Store, Touch, columns, fieldcache
 from mmsearch.store.column import ColumnBuilder, Type
 from mmsearch.store.fieldcache import FieldCache
 from mmsearch.store.filter_masks import NotInColumns, rows_where
@@ -133,11 +133,11 @@ def by_columns(database: sqlite3.Connection, node: Node, wanted: bool) -> list[i
     cache = FieldCache()
     roster = cache.roster(database, 1)
     assert roster is not None
-    columns = cache.columns(database, roster, [one for one in fields_of(node) if one.kind != "path"])
-    if any(one.source not in columns for one in fields_of(node)):
+    known = cache.columns(database, roster, [one for one in fields_of(node) if one.kind != "path"])
+    if any(one.source not in known for one in fields_of(node)):
         return None
     try:
-        return roster.vids[rows_where(node, columns, wanted)].tolist()
+        return roster.vids[rows_where(node, known, wanted)].tolist()
     except NotInColumns:
         return None
 
@@ -259,6 +259,30 @@ def test_a_column_that_grows_is_the_one_read_at_once(values: list[Any], cut: int
         for at in np.flatnonzero(np.isin(once.types, [Type.INTEGER, Type.REAL])).tolist():
             assert once.numbers is not None
             assert once.numbers[at].item() == values[at]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(table=tables(), name=st.sampled_from(["a", "b", "a.x", "meta.size", "size", "taken", "group", "kind"]))
+def test_codes_are_the_values_that_sqlite_groups(database: sqlite3.Connection, table: list[dict[str, Any]], name: str) -> None:
+    fill(database, table)
+    expected: dict[tuple[bool, Any], tuple[type, set[int]]] = {}
+    for value, vids in columns.values(database, name):
+        expected.setdefault((isinstance(value, bool), value), (type(value), set()))[1].update(vids.tolist())
+    cache, field = FieldCache(), columns.named(name)
+    roster = cache.roster(database, 1)
+    assert roster is not None
+    column = cache.columns(database, roster, [field])[field.source]
+    coded = columns.coded(column)
+    lists = np.equal(column.types, Type.OTHER).any()
+    assert (coded is None) == bool(lists or column.vague or column.odd)
+    if coded is not None:
+        vids, codes, values = coded
+        assert vids.tolist() == sorted(vids.tolist())
+        found: dict[tuple[bool, Any], tuple[type, set[int]]] = {}
+        for vid, code in zip(vids.tolist(), codes.tolist(), strict=True):
+            value = values[code]
+            found.setdefault((isinstance(value, bool), value), (type(value), set()))[1].add(vid)
+        assert found == expected
 
 
 # --- from commit to commit --------------------------------------------------------------------------------------------
