@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmsearch.store.column import Column, ColumnBuilder, Field
+from mmsearch.store.column import Column, ColumnBuilder, Field, Type
 from mmsearch.store.roster import Roster, read_roster
 from mmsearch.types import VidSet
 
@@ -24,6 +24,8 @@ _FIRST = 512
 """Items of the first piece, by which a field of long texts is found out before much of it is in memory."""
 _SURE = 32_768
 """Items that are enough to tell whether the texts of a field differ from item to item."""
+_ENTRY = 1024
+"""Bytes that a column costs beside its arrays, so that names that no item has cannot pile up."""
 _PER_ITEM = 21
 """Bytes of an item in a column that holds numbers and texts."""
 
@@ -68,18 +70,26 @@ class FieldCache:
         missing: dict[str, Field] = {}
         try:
             for field in fields:
+                if field.source == "kind":  # is known without reading
+                    found["kind"] = _kinds(roster)
+                    continue
                 kept = self._find(field.source, roster)
-                if kept is None:
+                if kept is not None and kept.column is None:
+                    continue
+                former = None if kept is None else kept.column
+                column = None if former is None else _aligned(database, former, field, roster, self._most())
+                if column is None:  # never read, or grown too large, maybe by texts that nobody has any more
                     missing[field.source] = field
-                elif kept.column is not None:
-                    found[field.source] = _aligned(database, kept.column, field, roster, self._most())
-            if missing and len(roster.vids) * _PER_ITEM <= self._budget:
+                else:
+                    found[field.source] = column
+            if missing and len(missing) * len(roster.vids) * _PER_ITEM <= self._budget:
                 read = _read(database, list(missing.values()), roster, self._most())
                 found.update(zip(missing, read, strict=True))
         except sqlite3.DataError:  # values so long that some of them together are no string that SQLite makes
             pass
         for source, column in found.items():
-            self._keep(source, roster, column)
+            if source != "kind":
+                self._keep(source, roster, column)
         return {source: column for source, column in found.items() if column is not None}
 
     def _most(self) -> int:
@@ -106,7 +116,12 @@ class FieldCache:
 
 
 def _bytes(kept: _Kept) -> int:
-    return 0 if kept.column is None else kept.column.nbytes
+    return _ENTRY + (0 if kept.column is None else kept.column.nbytes)
+
+
+def _kinds(roster: Roster) -> Column:
+    types = np.full(len(roster.vids), Type.TEXT, dtype=np.uint8)
+    return Column(roster.vids, types, codes=np.where(roster.images, 0, 1).astype(np.int32), texts={"image": 0, "text": 1})
 
 
 def _aligned(database: sqlite3.Connection, column: Column, field: Field, roster: Roster, most: int) -> Column | None:

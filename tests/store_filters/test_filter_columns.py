@@ -418,6 +418,26 @@ def test_a_field_of_many_long_texts_is_not_kept(store: Store, read: list[tuple[s
         assert len([one for one in read if '$."price"' in one]) == tried, "it is not tried again"
 
 
+def test_texts_that_nobody_has_any_more_do_not_cost_the_column(store: Store, read: list[tuple[str, ...]]) -> None:
+    store._fields = FieldCache(budget=8 * 5000)  # 5,000 bytes of texts: 45 short ones
+    for round_ in range(4):
+        put(store, {f"{n}": f"text {n} of round {round_}" for n in range(30)})
+        with store.snapshot() as snapshot:
+            assert len(snapshot.select(f"price = 'text 7 of round {round_}'")) == 1
+            assert store._fields._kept['$."price"'].column is not None
+    assert len(read) >= 30 + 30, "texts of two rounds are too many together: they were read anew"
+
+
+def test_kind_is_known_without_reading(store: Store, read: list[tuple[str, ...]]) -> None:
+    put(store, {"a": 1, "b": 9})
+    with store.writer() as writer:
+        writer.commit(Change(upserts=[Draft(id="t", kind=Kind.TEXT, text="x")], vectors=np.ones((1, 2), dtype=np.float32)))
+    with store.snapshot() as snapshot:
+        assert snapshot.select("kind = 'text' or kind like 'TEX_'").vids.tolist() == [2]
+        assert snapshot.select("kind != 'text'").vids.tolist() == [0, 1]
+        assert read == []
+
+
 def test_values_too_long_to_be_joined_are_left_to_sqlite(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
