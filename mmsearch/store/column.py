@@ -69,18 +69,23 @@ class Column:
         arrays = (self.vids, self.types, self.numbers, self.codes)
         return sum(0 if one is None else one.nbytes for one in arrays) + self.text_bytes
 
-    def kept(self, which: NDArray[np.bool_]) -> Column:
-        """The rows that ``which`` ``(n,)`` marks; texts that nobody has any more stay. 5 ms a million items."""
-        numbers = None if self.numbers is None else self.numbers[which]
-        codes = None if self.codes is None else self.codes[which]
+    def without(self, at: NDArray[np.int64]) -> Column:
+        """All rows but those at these places; texts that nobody has any more stay. 3 ms a million items."""
+        numbers: NDArray[Any] | None = None if self.numbers is None else np.delete(self.numbers, at)
+        codes = None if self.codes is None else np.delete(self.codes, at)
         few = (self.texts, self.text_bytes, self.vague, self.odd)
-        return Column(self.vids[which], self.types[which], numbers, codes, *few)
+        return Column(np.delete(self.vids, at), np.delete(self.types, at), numbers, codes, *few)
 
 
 class ColumnBuilder:
-    """Collects values, in order of their vids, behind those of a column that there is already (which stays as it is)."""
+    """Collects values, in order of their vids, behind those of a column that there is already (which stays as it is).
 
-    def __init__(self, former: Column | None = None) -> None:
+    ``plain``: they are of a column of the table, where an object stands for what no JSON is, a BLOB: neither a number nor a
+    text, and SQLite compares it with both.
+    """
+
+    def __init__(self, former: Column | None = None, *, plain: bool = False) -> None:
+        self._plain = plain
         self._types: list[NDArray[np.uint8]] = []
         self._numbers: list[NDArray[Any] | None] = []
         self._codes: list[NDArray[np.int32] | None] = []
@@ -95,6 +100,8 @@ class ColumnBuilder:
     def add(self, values: Sequence[Json]) -> None:
         """The next values. About 60 ns a number, 80 ns a text."""
         classes = set(map(type, values))
+        if self._plain and dict in classes:
+            self._vague = self._odd = True
         self._types.append(_types(values, classes))
         self._numbers.append(self._numeric(values, classes) if classes & {int, float} else None)
         self._codes.append(self._coded(values, classes) if str in classes else None)

@@ -44,7 +44,7 @@ def coded(column: Column) -> tuple[Vids, NDArray[np.int32], tuple[Json, ...]] | 
     ``None`` where the column does not tell: it has lists, or what it cannot hold. 0.1 s a million items.
     """
     types = column.types
-    if column.vague or column.odd or np.equal(types, Type.OTHER).any():
+    if column.vague or np.equal(types, Type.OTHER).any():
         return None
     codes = np.full(len(types), -1, dtype=np.int32)
     values: list[Json] = []

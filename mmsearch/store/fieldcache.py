@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmsearch.store.column import Column, ColumnBuilder, Field, Type
-from mmsearch.store.roster import Roster, read_roster
+from mmsearch.store.roster import Roster, places, read_roster
 from mmsearch.types import VidSet
 
 BUDGET = 256 << 20
@@ -131,8 +131,11 @@ def _aligned(database: sqlite3.Connection, column: Column, field: Field, roster:
     last = int(column.vids[-1]) if len(column.vids) else -1
     old = int(np.searchsorted(roster.vids, last, side="right"))
     if old != len(column.vids):
-        column = column.kept(VidSet(roster.vids[:old], is_sorted=True).mask(column.vids))
-    builder = ColumnBuilder(column)
+        at = places(column.vids, roster.gone)
+        if len(column.vids) - len(at) != old:  # more went away than the roster remembers
+            at = np.flatnonzero(~VidSet(roster.vids[:old], is_sorted=True).mask(column.vids))
+        column = column.without(at)
+    builder = ColumnBuilder(column, plain=field.kind != "meta")
     for (values,) in _pieces(database, [field], roster.vids[old:]):
         builder.add(values)
         if builder.text_bytes > most:
@@ -142,7 +145,7 @@ def _aligned(database: sqlite3.Connection, column: Column, field: Field, roster:
 
 def _read(database: sqlite3.Connection, fields: Sequence[Field], roster: Roster, most: int) -> list[Column | None]:
     """Columns by one scan; ``None`` for each that holds too much text."""
-    builders: dict[int, ColumnBuilder] = {at: ColumnBuilder() for at in range(len(fields))}
+    builders: dict[int, ColumnBuilder] = {at: ColumnBuilder(plain=field.kind != "meta") for at, field in enumerate(fields)}
     done = 0
     while builders and done < len(roster.vids):
         chosen = list(builders)

@@ -17,10 +17,11 @@ from mmsearch.store import columns, rows, words
 from mmsearch.store.changes import IndexInfo
 from mmsearch.store.fieldcache import UNLIKE, FieldCache
 from mmsearch.store.layout import Disk, Layout
-from mmsearch.store.roster import Track, vids_where
+from mmsearch.store.roster import vids_where
 from mmsearch.store.rows import FS_ENCODING, FS_ERRORS, ITEM_COLUMNS, json_list, load_meta, marks
 from mmsearch.store.sqlite import ROW_ERRORS, unreadable
 from mmsearch.store.strings import pack, unpack
+from mmsearch.store.tracking import Track
 from mmsearch.store.vectors import RowReader, Rows, SegmentInfo, damaged, read_batches, read_indexes
 from mmsearch.types import Failure, Json, Kind, Record, Vectors, Vids, VidSet
 

@@ -14,8 +14,8 @@ from mmsearch.store.changes import Finding
 from mmsearch.store.compaction import orphans
 from mmsearch.store.layout import Layout
 from mmsearch.store.lock import is_busy
-from mmsearch.store.roster import Track
 from mmsearch.store.sqlite import AnyConnection, raw
+from mmsearch.store.tracking import Track
 from mmsearch.store.vectors import SegmentInfo, damaged, map_ids, map_rows, read_batches, read_indexes, read_segments
 from mmsearch.types import Vids
 

@@ -25,10 +25,10 @@ from mmsearch.store import rows, schema, words
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Change, CompactReport, IndexInfo, Move, Touch
 from mmsearch.store.layout import Disk, Layout
-from mmsearch.store.roster import Track
 from mmsearch.store.rows import json_list, marks
 from mmsearch.store.sqlite import raw
 from mmsearch.store.strings import pack, pack_or_none
+from mmsearch.store.tracking import Removed, Track
 from mmsearch.store.vectors import Rows, SegmentFile, SegmentInfo, checksums, next_segment, read_segments
 from mmsearch.types import Draft, Kind, Vectors
 
@@ -69,7 +69,7 @@ class Writer:
         # what the transaction does to items: whether it changes one in place, and how many of each kind come and go
         self._edited = False
         self._added: Counter[str] = Counter()
-        self._removed: Counter[str] = Counter()
+        self._removed = Removed()
         self._read_counters()
 
     def _read_counters(self) -> None:
@@ -107,8 +107,8 @@ class Writer:
             if segment is not None:
                 self._record_rows(connection, segment, stored)
             database = raw(connection)
-            self._removed += _remove(database, [int(vid) for vid in change.deletes])
-            self._removed += _make_room(database, [int(move.vid) for move in change.moves], claimed)
+            _remove(database, [int(vid) for vid in change.deletes], self._removed)
+            _make_room(database, [int(move.vid) for move in change.moves], claimed, self._removed)
             self._added.update(row[2] for row in items)
             self._edited = bool(moves or touches)
             database.executemany(_INSERT_ITEM, items)
@@ -181,13 +181,17 @@ class Writer:
         (value,) = database.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
         generation = int(value)
         former = Track.read(database, generation - 1)
+        removed = self._removed.counts.total() > 0
         edited = generation if self._edited else former.edited
-        track = Track(generation, edited, generation if self._removed.total() else former.removed)
-        if former.live(None) is None:
+        track = Track(generation, edited, generation if removed else former.removed)
+        known = former.live(None) is not None
+        if removed or not known:
+            self._removed.write(database, generation, whole=known)
+        if known:
+            images, texts = (self._added[one] - self._removed.counts[one] for one in (Kind.IMAGE.value, Kind.TEXT.value))
+            track._replace(images=former.images + images, texts=former.texts + texts).write(database)
+        else:
             track.counted(database).write(database)
-            return
-        images, texts = (self._added[kind.value] - self._removed[kind.value] for kind in (Kind.IMAGE, Kind.TEXT))
-        track._replace(images=former.images + images, texts=former.texts + texts).write(database)
 
     def _forget_file(self) -> None:
         if self._file is not None:
@@ -224,7 +228,7 @@ class Writer:
         with self.transaction() as connection:
             database = raw(connection)
             vids = [vid for (vid,) in database.execute("SELECT vid FROM item WHERE root = ?", (key,))]
-            self._removed += _remove(database, vids)
+            _remove(database, vids, self._removed)
             connection.execute(delete(schema.failure).where(schema.failure.c.root == key))
             connection.execute(delete(schema.root).where(schema.root.c.name == key))
         return len(vids)
@@ -290,35 +294,30 @@ def _touch_row(touch: Touch) -> rows.Row:
     return touch.size, touch.mtime_ns, pack_or_none(touch.group), meta, touch.vid
 
 
-def _remove(database: sqlite3.Connection, vids: Sequence[int]) -> Counter[str]:
-    """Takes live items out; returns how many of each kind."""
-    gone: Counter[str] = Counter()
+def _remove(database: sqlite3.Connection, vids: Sequence[int], removed: Removed) -> None:
+    """Takes live items out."""
     for start in range(0, len(vids), _ROWS):  # so that the words of a million items are not in memory at once
         part = vids[start : start + _ROWS]
         words.remove(database, part)
-        chosen = (json_list(part),)
-        among = "vid IN (SELECT value FROM json_each(?))"
-        gone.update(dict(database.execute(f"SELECT kind, count(*) FROM item WHERE {among} GROUP BY kind", chosen)))
+        among, chosen = "vid IN (SELECT value FROM json_each(?))", (json_list(part),)
+        removed.note(database.execute(f"SELECT vid, kind FROM item WHERE {among}", chosen))
         database.execute(f"DELETE FROM item WHERE {among}", chosen)
-    return gone
 
 
-def _make_room(database: sqlite3.Connection, moving: Sequence[int], claimed: Sequence[str | bytes]) -> Counter[str]:
-    """Frees the ids that new and moving items will have: items may swap ids, and who holds one and stays is replaced. Returns
-    how many of each kind are.
-    """
+def _make_room(
+    database: sqlite3.Connection, moving: Sequence[int], claimed: Sequence[str | bytes], removed: Removed
+) -> None:
+    """Frees the ids that new and moving items will have: items may swap ids, and who holds one and stays is replaced."""
     staying = set(moving)
-    gone: Counter[str] = Counter()
     for start in range(0, len(claimed), _CHUNK):
         part = claimed[start : start + _CHUNK]
         holders = database.execute(f"SELECT vid FROM item WHERE id IN ({marks(part)})", part).fetchall()
-        gone += _remove(database, [vid for (vid,) in holders if vid not in staying])
+        _remove(database, [vid for (vid,) in holders if vid not in staying], removed)
     if moving:
         words.remove(database, moving)
         # bytes that no packed id can be: those always hold an encoded surrogate
         parked = [(b"\0moving %d" % vid, vid) for vid in moving]
         database.executemany("UPDATE item SET id = ? WHERE vid = ?", parked)
-    return gone
 
 
 def _apply(database: sqlite3.Connection, statement: str, changes: Sequence[rows.Row], reworded: Sequence[rows.Row]) -> None:

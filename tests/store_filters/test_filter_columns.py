@@ -15,18 +15,19 @@ from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from mmsearch.errors import FilterError
-from mmsearch.store import Change, Snapshot, Store, Touch, columns, fieldcache
+from mmsearch.store import Change, Snapshot, Store, Touch, columns, fieldcache, roster
 from mmsearch.store.column import ColumnBuilder, Type
 from mmsearch.store.fieldcache import FieldCache
 from mmsearch.store.filter_masks import NotInColumns, rows_where
 from mmsearch.store.filter_tree import Node, Not, fields_of
 from mmsearch.store.filtering import select
 from mmsearch.store.filters import filter_sql, filter_tree, tree_sql
-from mmsearch.store.roster import TRACK, vids_where
+from mmsearch.store.roster import vids_where
 from mmsearch.store.rows import dump_meta
 from mmsearch.store.schema import metadata
 from mmsearch.store.sqlite import raw
 from mmsearch.store.strings import pack_or_none
+from mmsearch.store.tracking import MOST, REMOVED, TRACK
 from mmsearch.types import Draft, Kind
 from tests.store_filters import test_filter_oracle as oracle
 
@@ -131,18 +132,18 @@ def by_sqlite(database: sqlite3.Connection, node: Node) -> list[int]:
 def by_columns(database: sqlite3.Connection, node: Node, wanted: bool) -> list[int] | None:
     """By columns alone, whichever fields these are of; ``None`` where they do not tell."""
     cache = FieldCache()
-    roster = cache.roster(database, 1)
-    assert roster is not None
-    known = cache.columns(database, roster, [one for one in fields_of(node) if one.kind != "path"])
+    live = cache.roster(database, 1)
+    assert live is not None
+    known = cache.columns(database, live, [one for one in fields_of(node) if one.kind != "path"])
     if any(one.source not in known for one in fields_of(node)):
         return None
     try:
-        return roster.vids[rows_where(node, known, wanted)].tolist()
+        return live.vids[rows_where(node, known, wanted)].tolist()
     except NotInColumns:
         return None
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(table=tables(), condition=conditions(), kind=st.sampled_from([None, Kind.IMAGE, Kind.TEXT]))
 def test_columns_find_what_sqlite_finds(
     database: sqlite3.Connection, table: list[dict[str, Any]], condition: tuple[str, dict[str, Any]], kind: Kind | None
@@ -162,7 +163,7 @@ def test_columns_find_what_sqlite_finds(
     assert select(database, 1, FieldCache(), where, params, kind).vids.tolist() == expected
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(table=st.lists(oracle.rows, min_size=1, max_size=6), condition=oracle.written())
 def test_columns_find_what_the_evaluator_finds(
     database: sqlite3.Connection, table: list[dict[str, Any]], condition: tuple[Any, str, dict[str, Any]]
@@ -237,6 +238,15 @@ def test_these_are_left_to_sqlite(
     assert select(database, 1, FieldCache(), where, params, None).vids.tolist() == by_sqlite(database, node)
 
 
+@pytest.mark.parametrize("where", ["group > 'a'", "group like ''", "group = 'a'", "group < a", "group in ('a')"])
+def test_a_text_that_is_kept_as_bytes_is_left_to_sqlite(database: sqlite3.Connection, where: str) -> None:
+    rows = [{**PLAIN, "id": f"{at}", "meta": {"a": "b"}, "group": group} for at, group in enumerate(["b", None, "\udce9", "a"])]
+    fill(database, rows)
+    node = filter_tree(where)
+    assert by_columns(database, node, True) is None
+    assert select(database, 1, FieldCache(), where, {}, None).vids.tolist() == by_sqlite(database, node)
+
+
 @given(values=st.lists(inner, max_size=30), cut=st.integers(0, 30))
 @example(values=["a", 1, 2.5, None, "b", "a"], cut=2)
 def test_a_column_that_grows_is_the_one_read_at_once(values: list[Any], cut: int) -> None:
@@ -261,28 +271,33 @@ def test_a_column_that_grows_is_the_one_read_at_once(values: list[Any], cut: int
             assert once.numbers[at].item() == values[at]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(table=tables(), name=st.sampled_from(["a", "b", "a.x", "meta.size", "size", "taken", "group", "kind"]))
-def test_codes_are_the_values_that_sqlite_groups(database: sqlite3.Connection, table: list[dict[str, Any]], name: str) -> None:
+def test_codes_are_the_values_of_the_items(database: sqlite3.Connection, table: list[dict[str, Any]], name: str) -> None:
     fill(database, table)
+    values_of = [oracle.look_up(row, name) for row in table]
+    if name == "taken":
+        values_of = [None if row["taken"] is None else row["taken"] // oracle.NS for row in table]
     expected: dict[tuple[bool, Any], tuple[type, set[int]]] = {}
-    for value, vids in columns.values(database, name):
-        expected.setdefault((isinstance(value, bool), value), (type(value), set()))[1].update(vids.tolist())
+    for at in sorted(range(len(table)), key=lambda at: isinstance(values_of[at], float)):  # 1 before 1.0: 1 is shown
+        value = values_of[at]
+        if isinstance(value, str | int | float):
+            expected.setdefault((isinstance(value, bool), value), (type(value), set()))[1].add(3 * at + 1)
     cache, field = FieldCache(), columns.named(name)
-    roster = cache.roster(database, 1)
-    assert roster is not None
-    column = cache.columns(database, roster, [field])[field.source]
+    live = cache.roster(database, 1)
+    assert live is not None
+    column = cache.columns(database, live, [field])[field.source]
     coded = columns.coded(column)
-    lists = np.equal(column.types, Type.OTHER).any()
-    assert (coded is None) == bool(lists or column.vague or column.odd)
-    if coded is not None:
-        vids, codes, values = coded
-        assert vids.tolist() == sorted(vids.tolist())
-        found: dict[tuple[bool, Any], tuple[type, set[int]]] = {}
-        for vid, code in zip(vids.tolist(), codes.tolist(), strict=True):
-            value = values[code]
-            found.setdefault((isinstance(value, bool), value), (type(value), set()))[1].add(vid)
-        assert found == expected
+    assert (coded is None) == bool(np.equal(column.types, Type.OTHER).any() or column.vague)
+    if coded is None:
+        return
+    vids, codes, values = coded
+    assert vids.tolist() == sorted(vids.tolist())
+    found: dict[tuple[bool, Any], tuple[type, set[int]]] = {}
+    for vid, code in zip(vids.tolist(), codes.tolist(), strict=True):
+        value = values[code]
+        found.setdefault((isinstance(value, bool), value), (type(value), set()))[1].add(vid)
+    assert found == expected
 
 
 # --- from commit to commit --------------------------------------------------------------------------------------------
@@ -345,6 +360,77 @@ def test_a_removal_reads_nothing(store: Store, read: list[tuple[str, ...]]) -> N
         assert cheap(snapshot) == [2, 3, 4, 100]
         assert snapshot.live().vids.tolist() == [*range(2, 99), 100]
         assert len(read) == 1
+
+
+def test_removals_are_taken_from_the_list_while_that_reaches_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = MOST + 100
+    put(store, {f"{n}": n for n in range(many)})
+    scans: list[int] = []
+    rows = roster._rows
+
+    def counted(database: sqlite3.Connection, after: int) -> Any:
+        scans.append(after)
+        return rows(database, after)
+
+    monkeypatch.setattr(roster, "_rows", counted)
+
+    def live_after(deletes: list[int]) -> list[int]:
+        put(store, {f"{n}": n for n in deletes[:1]}, deletes=deletes)  # the first is replaced, the others go
+        with store.snapshot() as snapshot:
+            assert snapshot.select("price >= 0").vids.tolist() == snapshot.live().vids.tolist()
+            return snapshot.live().vids.tolist()
+
+    with store.snapshot() as snapshot:
+        assert len(snapshot.select("price >= 0")) == many
+    expected = list(range(many))
+    scans.clear()
+    for number, deletes in enumerate([[3], [0, 1, 5], [], [many - 1, 7], list(range(10, 10 + MOST - 20))]):
+        expected = [vid for vid in expected if vid not in deletes] + ([many + number] if deletes else [])
+        many += 0 if deletes else -1  # nothing was put: the next one has this vid
+        assert live_after(deletes) == expected
+    assert -1 not in scans, "none of this needed all vids"
+    scans.clear()
+    gone = expected[:MOST // 2]
+    with store.writer() as writer:  # more than the list holds, and what came before falls off it
+        for at in (0, 1):
+            writer.commit(Change(deletes=gone[at::2]))
+            writer.commit(Change(deletes=list(range(10**6, 10**6 + 2 * MOST))))  # that never were
+    with store.snapshot() as snapshot:
+        assert snapshot.live().vids.tolist() == [vid for vid in expected if vid not in gone]
+        assert -1 not in scans
+
+
+def test_more_removals_than_are_listed(store: Store) -> None:
+    put(store, {f"{n}": n for n in range(2 * MOST)})
+    with store.snapshot() as snapshot:
+        assert len(cheap(snapshot, 2 * MOST)) == 2 * MOST
+    with store.writer() as writer:
+        writer.commit(Change(deletes=[1]))
+        writer.commit(Change(deletes=list(range(MOST + 1))))
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot, 2 * MOST) == list(range(MOST + 1, 2 * MOST))
+    put(store, {}, deletes=[MOST + 5])
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot, MOST + 8) == [MOST + at for at in (1, 2, 3, 4, 6, 7)]
+
+
+@pytest.mark.parametrize("listed", ["", "x", "5", "0 1", "0 1 2 3", None, "0 99999999999999999999 1"])
+def test_a_list_of_removals_that_is_none(store: Store, listed: str | None) -> None:
+    """Whatever stands there, the number of items that was noted must come out, or all are read anew."""
+    put(store, {f"{n}": n for n in range(10)})
+    with store.snapshot() as snapshot:
+        cheap(snapshot)
+    put(store, {}, deletes=[1, 4])
+    with sqlite3.connect(store.path / "catalog.db") as other:
+        other.execute("DELETE FROM meta WHERE key = ?", (REMOVED,))
+        if listed is not None:
+            other.execute("INSERT INTO meta (key, value) VALUES (?, ?)", (REMOVED, listed))
+    other.close()
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 2, 3]
+    put(store, {}, deletes=[2])
+    with store.snapshot() as snapshot:
+        assert cheap(snapshot) == [0, 3]
 
 
 def test_an_item_that_is_changed_in_place_is_noticed(store: Store, read: list[tuple[str, ...]]) -> None:
