@@ -32,7 +32,7 @@ class Roster:
         if inside is None:
             return self.vids
         found = self.vids[inside]
-        found.flags.writeable = False
+        found.flags.writeable = not len(found)  # numpy shuffles no copy of an array that is empty and read-only
         return found
 
     def mask(self, kind: Kind | None) -> NDArray[np.bool_] | None:
@@ -69,7 +69,7 @@ def _going_on(database: sqlite3.Connection, track: Track, former: Roster) -> Ros
     more, are_images = _rows(database, int(former.vids[-1]) if len(former.vids) else -1)
     if len(more):
         vids, images = np.concatenate([vids, more]), np.concatenate([images, are_images])
-    vids.flags.writeable = False
+    vids.flags.writeable = not len(vids)
     return Roster(track.generation, track.edited, vids, images, gone)
 
 
