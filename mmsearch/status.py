@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmsearch.adapter import ON as ADAPTER_ON
 from mmsearch.store import Snapshot, StoreInfo
 from mmsearch.types import Kind
@@ -92,13 +90,13 @@ def index_states(snapshot: Snapshot) -> list[IndexState]:
             if rows := snapshot.count(kind):
                 states.append(IndexState(str(kind), "exact", rows, 0, **noted))
             continue
-        live = snapshot.live(kind).vids
+        rows, tail = snapshot.count(kind), snapshot.count_since(kind, info.upto_vid)
+        old = rows - tail
         told = _told(info.recipe)
-        old = int(np.searchsorted(live, info.upto_vid))
         gone = max(int(told.get("rows", old)) - old, 0)
         figures = {name: told[name] for name in ("recall", "ms", "exact_ms") if name in told}
         name = str(told.get("name", info.recipe))
-        states.append(IndexState(str(kind), name, len(live), len(live) - old, gone, info.bytes, **figures, **noted))
+        states.append(IndexState(str(kind), name, rows, tail, gone, info.bytes, **figures, **noted))
     return states
 
 
@@ -119,7 +117,7 @@ def status_of(snapshot: Snapshot, info: StoreInfo, path: Path) -> Status:
         info=info,
         images=snapshot.count(Kind.IMAGE),
         texts=snapshot.count(Kind.TEXT),
-        failures=sum(1 for _ in snapshot.failures()),
+        failures=snapshot.count_failures(),
         roots=snapshot.roots(),
         bytes=snapshot.size_on_disk(),
         updated=None if updated is None else float(updated),

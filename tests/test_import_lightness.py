@@ -70,3 +70,17 @@ def test_a_text_query_of_a_collection(tmp_path: Path) -> None:
         "    assert c.search(mm.text('red'), kind='text')[0].id == 'a'"
     )
     assert not (HEAVY | {"onnxruntime"}) & imported(code, tmp_path)
+
+
+def test_a_filter_loads_no_database_toolkit(tmp_path: Path) -> None:
+    """What columns answer needs the filter's parser, and neither SQLAlchemy nor a catalogue's writer."""
+    with mmsearch.Collection.open(tmp_path / "c", create=True, model="toy") as made:
+        made.add([mmsearch.Item(id=f"{n}", text=f"square {n}", meta={"price": n}) for n in range(9)])
+    code = (
+        "import mmsearch as mm\n"
+        f"with mm.Collection.open({str(tmp_path / 'c')!r}) as c:\n"
+        "    assert c.search(mm.item('7'), kind='text', where='price > 7').ids == ['8']"
+    )
+    found = imported(code, tmp_path)
+    assert "sqlglot" in found
+    assert not (HEAVY | {"sqlalchemy"}) & found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import numpy as np
@@ -151,6 +152,29 @@ def test_a_commit_is_searchable_at_once_and_a_delete_too(full, rows):
     assert "new" not in full.search(query, k=100).ids[:100]
 
 
+def test_vectors_may_have_any_type_and_an_axis_too_many(shop, rows):
+    given = [rows[0], rows[1].astype(np.float64), rows[2:3], rows[3].tolist()]
+    shop.add([mm.Item(id=f"i{n}", image=b"-", vector=row) for n, row in enumerate(given)])
+    shop.add([mm.Item(id=f"j{n}", image=b"-", vector=rows[n : n + 1]) for n in range(4, 6)])
+    found = shop.search(mm.vector(rows[2]), k=6)
+    assert len(found) == 6
+    assert found[0].id == "i2"
+    assert found[0].score == pytest.approx(1, abs=1e-3)
+
+
+def test_the_collector_is_as_it_was(shop, rows):
+    was_on = gc.isenabled()
+    try:
+        for on in (True, False):
+            (gc.enable if on else gc.disable)()
+            shop.add([mm.Item(id="a", image=b"-", vector=rows[0])])
+            with pytest.raises(mm.UsageError):
+                shop.add([mm.Item(id="a", image=b"-", vector=rows[0] * np.nan)])
+            assert gc.isenabled() is on
+    finally:
+        (gc.enable if was_on else gc.disable)()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "word"),
     [
@@ -167,6 +191,7 @@ def test_a_commit_is_searchable_at_once_and_a_delete_too(full, rows):
         (lambda c: c.search(mm.text("a") * float("inf")), mm.QueryError, "finite"),
         (lambda c: c.get("nobody"), mm.ItemNotFound, "nobody"),
         (lambda c: c.add([mm.Item(id="x", text="y", vector=np.ones(3))]), mm.UsageError, "32"),
+        (lambda c: c.add([mm.Item(id=f"x{n}", text="y", vector=np.ones(n)) for n in (32, 3)]), mm.UsageError, "3, 32"),
     ],
 )
 def test_what_has_no_meaning_is_refused(full, call, error, word):

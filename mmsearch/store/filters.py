@@ -1,4 +1,4 @@
-"""A small SQL condition → an expression for the catalogue, with every value bound.
+"""A small SQL condition → a tree, and SQL for the catalogue with every value bound.
 
 Fields are ``id kind group root path size mtime width height taken text``; any other name is a key of an item's
 ``meta``, dots lead into nested objects, and ``meta.size`` is the key where a field has the same name. Truth has three
@@ -19,39 +19,63 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, func, not_, or_
-from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlglot import exp
 
-from mmsearch.store.filter_compare import MIRRORED, Condition, Field, Op, is_in, json_path, like, with_field, with_value
+from mmsearch.store.column import Field
 from mmsearch.store.filter_syntax import Tree, Value, name_of, number, parse, refuse, value_of
-from mmsearch.store.schema import item
+from mmsearch.store.filter_tree import (
+    MIRRORED,
+    All,
+    Missing,
+    Node,
+    Not,
+    Op,
+    Some,
+    among,
+    json_path,
+    like,
+    with_field,
+    with_value,
+)
 from mmsearch.types import Json
 
-__all__ = ["FilterColumns", "compile_filter", "filter_sql"]
+if TYPE_CHECKING:  # SQLAlchemy takes longer to import than columns in memory to answer
+    from sqlalchemy.engine.default import DefaultDialect
+
+    from mmsearch.store.filter_compare import Condition, FilterColumns
+
+__all__ = ["compile_filter", "filter_sql", "filter_tree", "tree_sql"]
 
 MAX_LIST = 5_000
 
 
-class FilterColumns(Protocol):
-    """The columns of the ``item`` table by name: ``item.c``."""
+def filter_tree(where: str, params: Mapping[str, Json] | None = None) -> Node:
+    """The condition ``where`` as a tree.
 
-    def __getitem__(self, name: str, /) -> ColumnElement[Any]: ...
+    ``params`` are the values of ``:name``. Raises :class:`FilterError` that names what it cannot take. About 1 ms.
+    """
+    try:
+        return _Reader(params or {}).condition(parse(where))
+    except RecursionError:
+        refuse("it is nested too deeply")
 
 
 def compile_filter(where: str, params: Mapping[str, Json] | None = None, *, columns: FilterColumns) -> Condition:
     """The condition ``where`` over ``columns``, to be put into a ``SELECT … WHERE``.
 
-    ``params`` are the values of ``:name``. Raises :class:`FilterError` that names what it cannot take. A few ms.
+    Raises :class:`FilterError`. A few ms.
 
     >>> from mmsearch.store.schema import item
     >>> str(compile_filter("width >= 640 and kind = 'image'", columns=item.c))
     'item.width >= :param_1 AND item.kind = :param_2'
     """
+    from mmsearch.store.filter_compare import condition
+
     try:
-        return _Compiler(columns, params or {}).condition(parse(where))
+        return condition(filter_tree(where, params), columns)
     except RecursionError:
         refuse("it is nested too deeply")
 
@@ -62,12 +86,29 @@ def filter_sql(where: str, params: Mapping[str, Json] | None = None) -> tuple[st
     >>> filter_sql("width >= 640 and kind = 'image'")
     ('item.width >= ? AND item.kind = ?', (640, 'image'))
     """
-    compiled = compile_filter(where, params, columns=item.c).compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    return tree_sql(filter_tree(where, params))
+
+
+def tree_sql(node: Node) -> tuple[str, tuple[Any, ...]]:
+    """:func:`filter_sql` of a tree."""
+    from mmsearch.store.filter_compare import condition
+    from mmsearch.store.schema import item
+
+    try:
+        compiled = condition(node, item.c).compile(dialect=_dialect(), compile_kwargs={"render_postcompile": True})
+    except RecursionError:
+        refuse("it is nested too deeply")
     values = compiled.construct_params()
     return str(compiled), tuple(values[name] for name in compiled.positiontup or ())
 
 
-_DIALECT = sqlite_dialect(paramstyle="qmark")
+@cache
+def _dialect() -> DefaultDialect:
+    from sqlalchemy.dialects.sqlite import dialect
+
+    return dialect(paramstyle="qmark")
+
+
 _COLUMNS = {
     **dict.fromkeys(("id", "kind", "group", "root", "text"), "text"),
     **dict.fromkeys(("size", "width", "height"), "number"),
@@ -85,26 +126,25 @@ _OPS: dict[type[exp.Expr], Op] = {
 }
 
 
-class _Compiler:
-    def __init__(self, columns: FilterColumns, params: Mapping[str, Json]) -> None:
-        self._columns = columns
+class _Reader:
+    def __init__(self, params: Mapping[str, Json]) -> None:
         self._params = params
 
     # --- the tree -------------------------------------------------------------------------------------------------
 
-    def condition(self, node: Tree) -> Condition:
-        """The expression for a node of the tree. Raises :class:`FilterError`."""
+    def condition(self, node: Tree) -> Node:
+        """Our tree for a node of the parser's. Raises :class:`FilterError`."""
         found = self._condition(node)
-        return not_(found) if node.args.get("negate") else found
+        return Not(found) if node.args.get("negate") else found
 
-    def _condition(self, node: Tree) -> Condition:
+    def _condition(self, node: Tree) -> Node:
         if isinstance(node, exp.Paren):
             return self.condition(node.this)
         if isinstance(node, exp.Not):
-            return not_(self.condition(node.this))
+            return Not(self.condition(node.this))
         if isinstance(node, exp.And | exp.Or):
-            parts = [self.condition(part) for part in node.flatten()]
-            return and_(*parts) if isinstance(node, exp.And) else or_(*parts)
+            parts = tuple(self.condition(part) for part in node.flatten())
+            return All(parts) if isinstance(node, exp.And) else Some(parts)
         if type(node) in _OPS:
             return self._comparison(_OPS[type(node)], node.this, node.expression)
         if isinstance(node, exp.Like):
@@ -112,20 +152,20 @@ class _Compiler:
         if isinstance(node, exp.Between):
             field = self._field(node.this)
             low, high = self._value(node.args["low"]), self._value(node.args["high"])
-            return and_(with_value(operator.ge, field, low), with_value(operator.le, field, high))
+            return All((with_value(operator.ge, field, low), with_value(operator.le, field, high)))
         if isinstance(node, exp.In):
-            return is_in(self._field(node.this), self._values(node))
+            return among(self._field(node.this), self._values(node))
         if isinstance(node, exp.Is):
             if not isinstance(node.expression, exp.Null):
                 refuse("'is' can only be followed by null or not null")
-            return self._field(node.this).sql.is_(None)
+            return Missing(self._field(node.this))
         name = name_of(node)
         if name is not None:
             short = str(name)[:40]
             refuse(f"{short!r} alone is no condition", f"compare it with something, as in  {short} = true")
         return refuse(f"{_describe(node)} is no condition")
 
-    def _comparison(self, op: Op, left: Tree, right: Tree) -> Condition:
+    def _comparison(self, op: Op, left: Tree, right: Tree) -> Node:
         left, right = left.unnest(), right.unnest()
         a, b = name_of(left), name_of(right)
         if b is not None and not b.quoted and (a is None or a.quoted):  # 50 > price, "Acme" = brand
@@ -143,13 +183,10 @@ class _Compiler:
             refuse(f"{_describe(node)} is no field")
         parts = name.parts
         kind = _COLUMNS.get(parts[0]) if len(parts) == 1 else None
-        if kind == "mtime":
-            return Field(name, kind, self._columns["mtime_ns"])
         if kind is not None:
-            return Field(name, kind, self._columns[parts[0]])
+            return Field(str(name), kind, "mtime_ns" if kind == "mtime" else parts[0])
         keys = parts[1:] if parts[0] == "meta" and len(parts) > 1 else parts
-        path, meta = json_path(keys), self._columns["meta"]
-        return Field(name, "meta", func.json_extract(meta, path), func.json_type(meta, path))
+        return Field(str(name), "meta", json_path(keys))
 
     def _values(self, node: exp.In) -> list[Value]:
         if isinstance(node.args.get("field"), exp.Placeholder):  # id in :ids

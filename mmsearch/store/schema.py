@@ -18,8 +18,8 @@ meta = Table(
     Column("value", TEXT, nullable=False),
 )
 """Small named values: ``format_version dim dtype model fingerprint created mmsearch_version``, the counters
-``next_vid`` and ``generation`` (one more with every commit), and those of :meth:`Writer.set_meta` under
-``user:<key>``.
+``next_vid`` and ``generation`` (one more with every commit), ``items_changed`` and ``items_removed`` (see ``tracking.py``), and
+those of :meth:`Writer.set_meta` under ``user:<key>``.
 """
 
 segment = Table(

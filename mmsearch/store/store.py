@@ -22,6 +22,7 @@ from mmsearch.errors import (
 )
 from mmsearch.store.catalog import Catalog, make_engine
 from mmsearch.store.changes import Finding, StoreInfo
+from mmsearch.store.fieldcache import FieldCache
 from mmsearch.store.layout import Disk, Layout
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.media import writable
@@ -63,6 +64,7 @@ class Store:
         self._catalog = Catalog(self._layout, disk)
         self._cache = SegmentCache(self._layout, info.dim)
         self._memo = Memo()
+        self._fields = FieldCache()
         self._writing = threading.Lock()
         self._writer_thread: int | None = None
 
@@ -149,7 +151,7 @@ class Store:
                 mapped = self._map(segments, segments == missing)
                 if mapped is not None:
                     reader = RowReader(mapped, [one.base_vid for one in segments], self.info.dim)
-                    yield Snapshot(connection, self._layout, generation, segments, reader, self._memo)
+                    yield Snapshot(connection, self._layout, generation, segments, reader, self._memo, self._fields)
                     return
             missing = segments
         raise StorageError(f"{self.path} is being rewritten too fast to be read", hint="try again")

@@ -15,6 +15,7 @@ from mmsearch.store.compaction import orphans
 from mmsearch.store.layout import Layout
 from mmsearch.store.lock import is_busy
 from mmsearch.store.sqlite import AnyConnection, raw
+from mmsearch.store.tracking import Track
 from mmsearch.store.vectors import SegmentInfo, damaged, map_ids, map_rows, read_batches, read_indexes, read_segments
 from mmsearch.types import Vids
 
@@ -47,10 +48,18 @@ def check_catalog(connection: AnyConnection, layout: Layout, dim: int) -> Iterat
 
 
 def check_counters(connection: AnyConnection, layout: Layout, dim: int) -> Iterator[Finding]:
-    """That no vid can be given twice, that one segment at most is open, that ranges of vids do not overlap."""
+    """That no vid can be given twice, one segment at most is open, ranges of vids do not overlap, and as many items are live as
+    were noted.
+    """
     (generation,) = raw(connection).execute("SELECT value FROM meta WHERE key = 'generation'").fetchone() or ("",)
     if not str(generation).isdecimal():
         yield Finding("error", "counters", f"the generation is {generation!r} and no number", "restore a backup")
+    else:
+        track = Track.read(raw(connection), int(generation))
+        counted = track.counted(raw(connection))
+        if track.live(None) is not None and track != counted:
+            told = f"{counted.images} images and {counted.texts} texts are live, and {track.images} and {track.texts} were noted"
+            yield Finding("warning", "counters", told, _MEND)
     segments = read_segments(connection)
     open_ones = [one.id for one in segments if not one.sealed]
     if len(open_ones) > 1:
@@ -168,7 +177,7 @@ CHECKS: dict[str, Check] = {
 }
 _PASSED = {
     "catalog": "the catalogue's pages and indexes are sound",
-    "counters": "no vid can be given twice",
+    "counters": "no vid can be given twice, and items are as many as were noted",
     "segments": "all vectors have their checksums",
     "rows": "every item has a vector",
     "items": "the catalogue's rows can be read",

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mmsearch.store import Change, Move, Store, Touch
+from mmsearch.store.filters import filter_sql
+from mmsearch.store.roster import vids_where
 from mmsearch.types import Draft, Failure, Kind
 from tests.store.model import DIM, MEMORY, Model, SmallStore, clean, photo, vectors
 
 FRUIT = ["apple", "lemon", "melon", "mango", "grapefruit"]
 PATHS = [f"{a}/{b}.jpg" for a in FRUIT[:2] for b in FRUIT] + ["caf\udce9.jpg", "line\nbreak.png", "-dash"]
 paths = st.sampled_from(PATHS)
+FILTERS = ["price < 50", "not (brand = 'melon' or ok = true)", "size > 5 and brand > 'b'", '"group" is not null', "price = size"]
 metas = st.dictionaries(
     st.sampled_from(["brand", "price", "sizes", "ok"]),
     st.sampled_from(FRUIT) | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none(),
@@ -107,6 +110,9 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.compare(snapshot)
             assert snapshot.generation >= self.generation
             self.generation = snapshot.generation
+            for where in FILTERS:  # what is kept from commit to commit, against the rows as they are now
+                expected = vids_where(snapshot._raw, *filter_sql(where)).tolist()
+                assert snapshot.select(where).vids.tolist() == expected, where
         findings = [one for one in self.store.verify() if one.level != "ok"]
         assert [one for one in findings if one.what != "roots"] == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mmsearch
 from mmsearch.errors import (
@@ -21,9 +24,15 @@ from mmsearch.errors import (
     UsageError,
 )
 from mmsearch.store import Change, Move, Store, Touch
+from mmsearch.store.rows import dump_meta
 from mmsearch.types import Draft, Failure, Kind, VidSet
 from tests.store.model import DIM, Model, SmallStore, caption, clean, photo, stored, vector, vectors
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=6,
+)
 Put = Callable[[Sequence[Draft]], list[int]]
 
 
@@ -411,3 +420,22 @@ def test_vectors_are_what_float16_keeps(store: Store) -> None:
     with store.snapshot() as snapshot:
         assert np.array_equal(snapshot.fetch([1, 0]), stored(rows)[[1, 0]])
         assert np.abs(snapshot.fetch([0])[0] - rows[0]).max() < 2**-11
+
+
+@given(meta=st.dictionaries(st.text(max_size=3), json_values, max_size=4))
+def test_meta_is_written_as_json_writes_it(meta: dict[str, object]) -> None:
+    expected = json.dumps(meta, sort_keys=True, ensure_ascii=False)
+    try:
+        expected.encode()
+    except UnicodeEncodeError:
+        expected = json.dumps(meta, sort_keys=True)
+    assert dump_meta(meta, "a") == expected
+
+
+def test_meta_that_json_cannot_say_is_refused() -> None:
+    circular: dict[str, object] = {}
+    circular["a"] = circular
+    for bad in (circular, {"a": float("nan")}, {"a": float("-inf")}, {"a": {1, 2}}, {"a": b"x"}, {(1, 2): 3}, {"a": 1, 2: 3}):
+        with pytest.raises(UsageError, match="the meta of item 'x' is not JSON"):
+            dump_meta(bad, "x")
+    assert dump_meta({"a": True, "b": None, "c": [1.5, -0.0]}, "x") == '{"a": true, "b": null, "c": [1.5, -0.0]}'
