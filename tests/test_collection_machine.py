@@ -192,7 +192,9 @@ class CollectionMachine(RuleBasedStateMachine):
         self.collection.sync(Folder(self.photos), prune=prune, checksum=True, options=IngestOptions(workers=0))
         present = {name: Held("image", stored(picture_row(colour)), None, None) for name, colour in self.files.items()}
         gone = {id for id in self.model if id in FILES and id not in present}
-        if not prune:  # what has moved is gone from its place all the same; any of equal copies may be the one that moved
+        # a folder with nothing in it may be a disk that is not mounted: nothing is pruned then, and without `prune`. What has
+        # moved is gone from its place all the same; any of equal copies may be the one that moved
+        if not prune or not self.files:
             gone = {id for id in gone if id not in self.collection}
         for id in gone:
             del self.model[id]
