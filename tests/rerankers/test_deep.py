@@ -193,10 +193,12 @@ def test_no_folder_and_a_folder_of_something_else(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with small random towers and a random head, and both in torch."""
+    """A folder with small random towers, a random head, memory and reading; towers and head also in torch."""
     import torch
     from open_clip.model import CLIP
 
+    from mmsearch.encoders.reading import Reading
+    from mmsearch.encoders.recall import Recall
     from mmsearch.training.export import export as export_towers
     from mmsearch.training.matching_data import Frozen
     from mmsearch.training.matching_export import export
@@ -221,9 +223,12 @@ def trained(tmp_path_factory):
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
+    memory = Recall(unit_rows(5, 32, 1), unit_rows(5, 32, 2), np.full(5, 0.2, np.float32), 10.0, 0.4, 0.5, 0.3)
+    pooled = 5 * grid.shape[2]
+    reading = Reading(np.zeros(pooled, np.float32), np.ones(pooled, np.float32), unit_rows(64, 32, 3), 0.1 * unit_rows(1, 32, 4)[0])
     none = np.zeros(3, dtype=np.int64)
-    export(frozen, head, folder, 0.25, Outcome(none, none, none, np.arange(3)))
-    return folder, frozen, head.eval()
+    export(frozen, head, memory, reading, folder, 0.25, Outcome(none, none, none, none, np.arange(3)))
+    return folder, frozen, head.eval(), memory, reading
 
 
 @pytest.fixture
@@ -237,18 +242,23 @@ def pictures(tmp_path) -> Path:
     return folder
 
 
-def wanted_scores(frozen, head, matcher, files, words):
-    """The cosine with the mean of the views, and a quarter of the head's logit for the whole, all in torch."""
+def wanted_scores(trained, matcher, files, words):
+    """Memory's score of the mean of the views and the second reading, and a quarter of the head's logit for the whole, in torch."""
     import torch
 
+    from mmsearch.training.matching_data import windows
+
+    _, frozen, head, memory, reading = trained
     views = np.stack([matcher.prepare(Image.open(file)) for file in files])
     x = torch.from_numpy(views).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.inference_mode():
         states, joint = frozen.read(torch.tensor(frozen.tokenize([words])))
         tokens, gates = head.text(states, joint, torch.ones(states.shape[:2], dtype=torch.bool))
-        logits = head.pairs(tokens, gates, head.picture(*frozen.see(x[::6])))[0]
+        seen = frozen.see(x[::6])
+        logits = head.pairs(tokens, gates, head.picture(*seen))[0]
         mean = torch.nn.functional.normalize(frozen.see(x)[2].reshape(len(files), 6, -1).sum(dim=1), dim=-1)
-        return (mean @ joint[0, -1] + 0.25 * logits).numpy()
+    rows = memory.rows(mean.numpy(), reading.rows(windows(seen[0]).numpy()))
+    return memory.scores(joint[:, -1].numpy(), rows)[0] + 0.25 * logits.numpy()
 
 
 def test_the_views_are_the_whole_the_middle_and_the_corners(trained):
@@ -263,11 +273,11 @@ def test_the_views_are_the_whole_the_middle_and_the_corners(trained):
 def test_the_graphs_give_what_torch_gives(trained, pictures):
     from mmsearch.encoders.matching import OnnxMatcher
 
-    folder, frozen, head = trained
+    folder = trained[0]
     matcher, files = OnnxMatcher(folder), sorted(pictures.iterdir())
     cells = matcher.look([matcher.prepare(Image.open(file)) for file in files])
     for words in ("a dog", "two red birds sit on a very long wooden fence beside the river", ""):
-        np.testing.assert_allclose(matcher.match(words, cells), wanted_scores(frozen, head, matcher, files, words), atol=0.01)
+        np.testing.assert_allclose(matcher.match(words, cells), wanted_scores(trained, matcher, files, words), atol=0.01)
     matcher.verify()
 
 
@@ -275,12 +285,12 @@ def test_a_search_of_a_collection_from_end_to_end(trained, pictures, tmp_path, m
     from mmsearch.encoders.matching import OnnxMatcher
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folder, frozen, head = trained
+    folder = trained[0]
     with mm.Collection.open(tmp_path / "c", create=True, model=f"onnx:{folder}") as collection:
         collection.sync(mm.Folder(pictures))
         deep = collection.search("a dog", k=12, rerank=f"deep:{folder}")
         files = sorted(pictures.iterdir())
-        scores = wanted_scores(frozen, head, OnnxMatcher(folder), files, "a dog")
+        scores = wanted_scores(trained, OnnxMatcher(folder), files, "a dog")
         value = {file.name: float(score) for file, score in zip(files, scores, strict=True)}
         assert [hit.id for hit in deep] == sorted(value, key=lambda id: -value[id])
         assert [hit.rerank for hit in deep] == pytest.approx(sorted(value.values(), reverse=True), abs=0.01)
@@ -301,8 +311,8 @@ def test_the_head_is_bound_to_its_towers(trained, tmp_path):
     (copy / CARD).write_text(json.dumps({**card, "towers": "0" * 64}))
     with pytest.raises(ModelCorrupt, match="trained on other weights"):
         OnnxMatcher(copy).towers  # noqa: B018
-    (copy / CARD).write_text(json.dumps({**card, "format": 2}))
-    with pytest.raises(ModelCorrupt, match="format 2"):
+    (copy / CARD).write_text(json.dumps({**card, "format": 3}))
+    with pytest.raises(ModelCorrupt, match="format 3"):
         OnnxMatcher(copy).towers  # noqa: B018
     (copy / CARD).write_text("[]")
     with pytest.raises(ModelCorrupt):
@@ -312,13 +322,14 @@ def test_the_head_is_bound_to_its_towers(trained, tmp_path):
         OnnxMatcher(copy).towers  # noqa: B018
 
 
-def test_a_changed_graph_is_refused(trained, tmp_path):
-    from mmsearch.encoders.matching import MATCH_GRAPH, OnnxMatcher
+@pytest.mark.parametrize("name", ["match.onnx", "match_memory.safetensors", "match_reading.safetensors"])
+def test_a_changed_file_is_refused(trained, tmp_path, name):
+    from mmsearch.encoders.matching import OnnxMatcher
 
     copy = tmp_path / "copy"
     shutil.copytree(trained[0], copy)
-    data = bytearray((copy / MATCH_GRAPH).read_bytes())
+    data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
-    (copy / MATCH_GRAPH).write_bytes(data)
+    (copy / name).write_bytes(data)
     with pytest.raises(ModelCorrupt, match="checksum"):
         OnnxMatcher(copy).match("a dog", np.zeros((1, 5, 32), dtype=np.float16))

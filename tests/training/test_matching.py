@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from mmsearch.training.matching_data import View, Words
 from mmsearch.training.matching_head import HEADS, MatchingHead
 from mmsearch.training.matching_report import choose_weight, judged, measure, ranks
 from mmsearch.training.optim import Progress
+from mmsearch.training.rereading import learn_memory, learn_reading, said_of
 
 DIM, CELLS, N = 16, 4, 80
 
@@ -93,10 +96,14 @@ def test_it_learns_and_a_killed_run_ends_with_the_same_weights(tmp_path):
     for name, values in whole.items():
         torch.testing.assert_close(again[name], values, rtol=0, atol=0)
     model = head()
-    before = measure(model.eval(), view, words, np.float32(view.whole), 1.0)
+    said = said_of(words.whole, words.owner, N)
+    plain = replace(learn_memory(np.float32(view.whole), said, pairs=4), strength=0.0, second=0.0, hub=0.0)
+    reading = learn_reading(view.pooled(), said, width=32)
+    before = measure(model.eval(), plain, reading, view, words, np.float32(view.whole), 1.0)
     model.load_state_dict(whole)
-    after = measure(model.eval(), view, words, np.float32(view.whole), 1.0)
+    after = measure(model.eval(), plain, reading, view, words, np.float32(view.whole), 1.0)
     assert (after.after < 1).mean() > (before.before < 1).mean()
+    assert after.reread.tolist() == after.views.tolist() == after.before.tolist()  # nothing is moved, and the means are the rows
     assert after.summary()["deep r1"][0] == round(float((after.after < 1).mean()), 4)
 
 
