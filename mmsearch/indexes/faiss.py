@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmsearch.indexes import saved
 from mmsearch.indexes._library import library
+from mmsearch.indexes.asking import Desks, Spanned
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.exact import Rows as ScannedRows
 from mmsearch.indexes.halves import Best
@@ -28,9 +29,10 @@ where the query looks first. Figures stand in ``benchmarks/SEARCH.md``.
 """
 _THREADS_PAY = 16  # fewer queries lose more by starting threads than these give
 _MEMORY = 4  # filters whose bitmaps are kept
+_WAYS = 16
 
 
-class Rows(ScannedRows, Protocol):
+class Rows(ScannedRows, Spanned, Protocol):
     """Where the rows come from: a store's snapshot, or :class:`~mmsearch.indexes.exact.ArrayRows`."""
 
 
@@ -54,11 +56,28 @@ class Filter:
         self.selector = None if count == len(ann.vids) else faiss.IDSelectorBitmap(len(self._bits), faiss.swig_ptr(self._bits))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """How ``k`` rows among ``whole`` are looked for: ``tail`` are those behind the index; without a ``setting`` every row is compared."""
+
+    whole: Vids
+    tail: Vids
+    setting: Setting | None = None
+    chosen: Filter | None = None
+    depth: int = 0
+    parameters: Any = None
+
+
 class Filters:
-    """The last few filters of one index: collections are searched many times within the same set of live items."""
+    """What is kept of the last searches of one index: collections are searched many times within the same set of live items.
+
+    For any thread; the arrays that searches write on are each thread's own (``desks``).
+    """
 
     def __init__(self) -> None:
         self._kept: list[tuple[Vids, Filter]] = []
+        self._ways: dict[tuple[int, int], Way] = {}
+        self.desks = Desks()
 
     def of(self, ann: Ann, allowed: Vids, key: Vids) -> Filter:
         """The filter for ``allowed``, kept under the array that it is a part of. 3 ms a million rows when it is new."""
@@ -68,6 +87,30 @@ class Filters:
         made = Filter(ann, allowed)
         self._kept = [*self._kept[1 - _MEMORY :], (key, made)]
         return made
+
+    def way(self, ann: Ann, whole: Vids, k: int) -> Way:
+        """How to search, worked out once for a set and a ``k``."""
+        key = id(whole), k
+        known = self._ways.get(key)
+        if known is not None and known.whole is whole:
+            return known
+        made = self._new(ann, whole, k)
+        self._ways = dict([*self._ways.items()][1 - _WAYS :]) | {key: made}
+        return made
+
+    def _new(self, ann: Ann, whole: Vids, k: int) -> Way:
+        cut = int(np.searchsorted(whole, ann.upto))
+        head, tail = whole[:cut], whole[cut:]
+        setting = ann.plan.setting(int(np.ceil(k * len(ann.vids) / len(head)))) if len(head) else None
+        if setting is None or len(head) <= max(k, ann.plan.exact_below):
+            return Way(whole, tail)
+        if len(head) < _FEW * len(ann.vids):
+            setting = replace(setting, probe=setting.probe * _FILTERED)
+        chosen = self.of(ann, head, whole)
+        if not chosen.complete:
+            return Way(whole, tail)
+        depth, wanted = _asked(ann, setting, chosen)
+        return Way(whole, tail, setting, chosen, depth, wanted)
 
 
 class FaissIndex:
@@ -102,23 +145,31 @@ class FaissIndex:
 
     def search(self, queries: Vectors, k: int, *, within: VidSet | None = None) -> Neighbors:
         """The ``k`` nearest rows of each query ``(q, dim)``; fewer only where fewer exist. Cost: what the plan measured."""
-        ann = self._ann
         whole = within.vids if within is not None else self._stored()
-        cut = int(np.searchsorted(whole, ann.upto))
-        head, tail = whole[:cut], whole[cut:]
-        setting = ann.plan.setting(int(np.ceil(k * len(ann.vids) / len(head)))) if len(head) else None
-        if setting is None or len(head) <= max(k, ann.plan.exact_below):
+        way = self._filters.way(self._ann, whole, k)
+        found = self._one(queries, k, way) or self._many(queries, k, way)
+        if found is None:
             return self._exact.search(queries, k, within=VidSet(whole, is_sorted=True))
-        if len(head) < _FEW * len(ann.vids):
-            setting = replace(setting, probe=setting.probe * _FILTERED)
-        chosen = self._filters.of(ann, head, whole)
-        best = self._near(queries, k, setting, chosen, int(max(whole[-1], ann.upto))) if chosen.complete else None
-        if best is None:
-            return self._exact.search(queries, k, within=VidSet(whole, is_sorted=True))
-        if len(tail):
-            found = self._exact.search(queries, k, within=VidSet(tail, is_sorted=True))
-            return _merged(best.neighbors(exact=False), found, k)
-        return best.neighbors(exact=False)
+        if len(way.tail):
+            newer = self._exact.search(queries, k, within=VidSet(way.tail, is_sorted=True))
+            return _merged(found, newer, k)
+        return found
+
+    def _one(self, queries: Vectors, k: int, way: Way) -> Neighbors | None:
+        """The usual search: one query, and more candidates than are wanted."""
+        ann = self._ann
+        if len(queries) != 1 or not k <= way.depth:
+            return None
+        library().omp_set_num_threads(1)  # starting threads costs more than they give
+        desk = self._filters.desks.of(ann.entry, ann.vids, queries.shape[1], way.depth, k)
+        return desk.answer(queries[0], way.parameters, self._rows)
+
+    def _many(self, queries: Vectors, k: int, way: Way) -> Neighbors | None:
+        if way.setting is None or way.chosen is None:
+            return None
+        last = int(max(way.whole[-1], self._ann.upto))
+        best = self._near(queries, k, way.setting, way.chosen, last)
+        return None if best is None else best.neighbors(exact=False)
 
     def _near(self, queries: Vectors, k: int, setting: Setting, chosen: Filter, last: int) -> Best | None:
         """The best of the candidates; ``None`` where the widest search finds too few."""
@@ -152,9 +203,14 @@ class FaissIndex:
 
 def candidates(ann: Ann, queries: Vectors, setting: Setting, chosen: Filter | None = None) -> NDArray[np.int64]:
     """``(q, candidates)`` positions, best first as far as the index can tell; -1 where there are fewer."""
-    faiss = library()
     if len(queries) < _THREADS_PAY:
-        faiss.omp_set_num_threads(1)
+        library().omp_set_num_threads(1)
+    depth, wanted = _asked(ann, setting, chosen)
+    return ann.entry.search(queries, depth, wanted)
+
+
+def _asked(ann: Ann, setting: Setting, chosen: Filter | None) -> tuple[int, Any]:
+    """How many candidates, and FAISS's parameters."""
     depth = min(setting.candidates, len(ann.vids))
     key = setting.probe, depth
     wanted = None if chosen is None else chosen.parameters.get(key)
@@ -163,11 +219,7 @@ def candidates(ann: Ann, queries: Vectors, setting: Setting, chosen: Filter | No
         wanted = parameters(ann.recipe, min(setting.probe, ann.widest), depth, selector)
         if chosen is not None:
             chosen.parameters[key] = wanted
-    asked = np.ascontiguousarray(queries, dtype=np.float32)
-    scores, found = np.empty((len(asked), depth), dtype=np.float32), np.empty((len(asked), depth), dtype=np.int64)
-    pointer = faiss.swig_ptr
-    ann.index.search_c(len(asked), pointer(asked), depth, pointer(scores), pointer(found), wanted)
-    return found
+    return depth, wanted
 
 
 def _merged(one: Neighbors, other: Neighbors, k: int) -> Neighbors:

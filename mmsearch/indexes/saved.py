@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.indexes._library import library
+from mmsearch.indexes.asking import Entry
 from mmsearch.indexes.recipes import RECIPES, Recipe, widest
 from mmsearch.types import Vids
 
@@ -73,6 +74,11 @@ class Ann:
     def recipe(self) -> Recipe:
         """How it was built."""
         return RECIPES[self.plan.recipe]
+
+    @cached_property
+    def entry(self) -> Entry:
+        """The way into it."""
+        return Entry(self.index)
 
     @cached_property
     def widest(self) -> int:

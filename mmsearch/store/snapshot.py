@@ -224,6 +224,10 @@ class Snapshot:
         """:meth:`fetch` as the rows are stored, float16."""
         return self._reader.gather(vids)
 
+    def span(self, first: int, last: int) -> tuple[int, Rows] | None:
+        """``(vid, rows)``: one array, of which ``rows[i]`` is the row of ``vid + i``, with all from ``first`` to ``last``; or ``None``."""
+        return self._reader.span(first, last)
+
     def gather(self, vids: Vids) -> Rows:
         """:meth:`fetch` as it is stored, ``(n, dim)`` float16."""
         return self._reader.gather(vids)
