@@ -106,25 +106,40 @@ class Desk:
         self._keep = near, quantizer, scanner  # FAISS's sides have only their addresses
 
     def answer(self, query: NDArray[np.float32], parameters: Any, rows: Spanned) -> Neighbors | None:
-        """The best ``k``; ``None`` where there are fewer candidates than asked for."""
+        """The best ``k``; ``None`` where there are fewer candidates than that."""
         self._query[:] = query
         if self._kept:
             self._turn(self._turned_at, self._query_at, self._axes_at, self._dim, self._kept)
         self._entry.expect(SINGLE)
         self._search(1, self._turned_at, self._depth, self._near_at, self._found_at, parameters)
-        if self._found[-1] < 0:
+        if not self._score(rows):
             return None
-        self._gather(rows)
-        self._scores.fill(-np.inf)
-        self._look(self._query_at)
-        self._scan(self._depth, self._rows_at, self._labels_at, self._scores_at, self._keys_at, self._k)
         order = np.lexsort((self._keys, self._scores))[::-1]
         return Neighbors(self._scores[order][None], -self._keys[order][None], self._counts, exact=False)
 
-    def _gather(self, rows: Spanned) -> None:
-        """The candidates' rows, and labels for them."""
-        wanted = self._wanted
-        self._vids.take(self._found, 0, wanted, "clip")  # checking the bounds would make a copy
+    def answers(self, queries: Vectors, parameters: Any, rows: Spanned) -> Neighbors | None:
+        """The best ``k`` of each; ``None`` where one has fewer candidates than that."""
+        found = self._entry.search(queries, self._depth, parameters)
+        shape = len(queries), self._k
+        scores, keys = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int64)
+        for at in range(len(queries)):
+            self._query[:], self._found[:] = queries[at], found[at]
+            if not self._score(rows):
+                return None
+            scores[at], keys[at] = self._scores, self._keys
+        order = np.lexsort((keys, scores), axis=1)[:, ::-1]
+        counts = np.full(len(queries), self._k, dtype=np.int64)
+        return Neighbors(np.take_along_axis(scores, order, 1), -np.take_along_axis(keys, order, 1), counts, exact=False)
+
+    def _score(self, rows: Spanned) -> bool:
+        """Scores what was found for the query by its rows, and keeps the best; whether there are as many as wanted."""
+        count, found, wanted = self._depth, self._found, self._wanted
+        if found[-1] < 0:
+            count = int(np.count_nonzero(found >= 0))
+            if count < self._k:
+                return False
+            found = np.maximum(found, 0)  # those behind the last one are never looked at
+        self._vids.take(found, 0, wanted, "clip")  # checking the bounds would make a copy
         # of equal scores FAISS's heap gives up the smallest label first, and it must be the largest vid
         np.negative(wanted, self._labels)
         span = rows.span(*self._range)
@@ -133,6 +148,10 @@ class Desk:
         else:
             np.subtract(wanted, span[0], wanted)
             span[1].take(wanted, 0, self._rows, "clip")
+        self._scores.fill(-np.inf)
+        self._look(self._query_at)
+        self._scan(count, self._rows_at, self._labels_at, self._scores_at, self._keys_at, self._k)
+        return True
 
 
 class Desks(threading.local):

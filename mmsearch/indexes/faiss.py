@@ -147,7 +147,7 @@ class FaissIndex:
         """The ``k`` nearest rows of each query ``(q, dim)``; fewer only where fewer exist. Cost: what the plan measured."""
         whole = within.vids if within is not None else self._stored()
         way = self._filters.way(self._ann, whole, k)
-        found = self._one(queries, k, way) or self._many(queries, k, way)
+        found = self._near(queries, k, way) or self._wider(queries, k, way)
         if found is None:
             return self._exact.search(queries, k, within=VidSet(whole, is_sorted=True))
         if len(way.tail):
@@ -155,29 +155,28 @@ class FaissIndex:
             return _merged(found, newer, k)
         return found
 
-    def _one(self, queries: Vectors, k: int, way: Way) -> Neighbors | None:
-        """The usual search: one query, and more candidates than are wanted."""
+    def _near(self, queries: Vectors, k: int, way: Way) -> Neighbors | None:
+        """The usual search: there are enough candidates."""
         ann = self._ann
-        if len(queries) != 1 or not k <= way.depth:
+        if k > way.depth:
             return None
-        library().omp_set_num_threads(1)  # starting threads costs more than they give
+        if len(queries) < _THREADS_PAY:
+            library().omp_set_num_threads(1)
         desk = self._filters.desks.of(ann.entry, ann.vids, queries.shape[1], way.depth, k)
-        return desk.answer(queries[0], way.parameters, self._rows)
+        if len(queries) == 1:
+            return desk.answer(queries[0], way.parameters, self._rows)
+        return desk.answers(queries, way.parameters, self._rows)
 
-    def _many(self, queries: Vectors, k: int, way: Way) -> Neighbors | None:
-        if way.setting is None or way.chosen is None:
+    def _wider(self, queries: Vectors, k: int, way: Way) -> Neighbors | None:
+        """Visits more lists, until there are enough candidates: ``None`` where there never are."""
+        setting, chosen = way.setting, way.chosen
+        if setting is None or chosen is None:
             return None
-        last = int(max(way.whole[-1], self._ann.upto))
-        best = self._near(queries, k, way.setting, way.chosen, last)
-        return None if best is None else best.neighbors(exact=False)
-
-    def _near(self, queries: Vectors, k: int, setting: Setting, chosen: Filter, last: int) -> Best | None:
-        """The best of the candidates; ``None`` where the widest search finds too few."""
         while True:
-            best = Best(queries, k, last)
+            best = Best(queries, k, int(max(way.whole[-1], self._ann.upto)))
             found = candidates(self._ann, queries, setting, chosen)
             if all([self._rescore(best, row, positions) for row, positions in enumerate(found)]):
-                return best
+                return best.neighbors(exact=False)
             if setting.probe >= self._ann.widest:
                 return None
             # a filter that goes against the query: what it allows lies far off

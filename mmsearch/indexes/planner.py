@@ -28,7 +28,7 @@ FEWEST = 20_000
 """Fewer rows are compared in a fraction of a millisecond: nothing is built."""
 WORTH = 0.67
 """An index must answer in at most this share of the time that comparing every row takes."""
-_FACTORS = (2, 3, 5, 8, 12, 20, 40, 80)
+_FACTORS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 40, 80)
 _MOST = 10_000  # candidates, whatever the depth
 _DEARER = 1.1  # times come with some noise
 _TIMED = 100
