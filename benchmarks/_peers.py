@@ -4,8 +4,8 @@
 
 Reads ``rows images texts truth_image truth_text``, prints one JSON line for each setting, and then ``{"ready": …}``. From then
 on it answers each line ``SETTING SIZE`` on its input with queries per CPU second of that setting, ``SIZE`` queries at a time: so
-it can take turns with others. Times are CPU seconds of the whole process, all its threads: on a machine that others use too, that is
-what can be compared.
+it can take turns with others. Times are CPU seconds of the whole process, all its threads: on a machine that others use too,
+that is what can be compared.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Spanned(Protocol):
 
 
 class Entry:
-    """The way into an index: ``inner`` is what is searched, with queries that went through ``axes`` ``(kept, dim)`` if there are any.
+    """The way into an index: ``inner`` is what is searched, by queries that went through ``axes`` ``(kept, dim)``, if any.
 
     For any thread.
     """
@@ -138,7 +138,7 @@ class Desk:
             count = int(np.count_nonzero(found >= 0))
             if count < self._k:
                 return False
-            found = np.maximum(found, 0)  # those behind the last one are never looked at
+            found = np.where(found < 0, found[0], found)  # something that is stored: it will not be looked at again
         self._vids.take(found, 0, wanted, "clip")  # checking the bounds would make a copy
         # of equal scores FAISS's heap gives up the smallest label first, and it must be the largest vid
         np.negative(wanted, self._labels)

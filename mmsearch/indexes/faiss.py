@@ -58,7 +58,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Way:
-    """How ``k`` rows among ``whole`` are looked for: ``tail`` are those behind the index; without a ``setting`` every row is compared."""
+    """How ``k`` rows among ``whole`` are looked for; ``tail`` are those behind the index. No ``setting``: every row is compared."""
 
     whole: Vids
     tail: Vids

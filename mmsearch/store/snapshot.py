@@ -225,7 +225,7 @@ class Snapshot:
         return self._reader.gather(vids)
 
     def span(self, first: int, last: int) -> tuple[int, Rows] | None:
-        """``(vid, rows)``: one array, of which ``rows[i]`` is the row of ``vid + i``, with all from ``first`` to ``last``; or ``None``."""
+        """``(vid, rows)``: ``rows[i]`` is the row of ``vid + i``, for all of ``first`` to ``last``; or ``None``, if in pieces."""
         return self._reader.span(first, last)
 
     def gather(self, vids: Vids) -> Rows:
