@@ -150,7 +150,6 @@ def build(
         inverted.cp.min_points_per_centroid = 1  # FAISS would print a warning
         inverted.cp.niter = 10
         inverted.cp.seed = _SEED
-        # not spherical: codes are of what a list's mean leaves over, and longer means leave more
         if hasattr(inverted, "pq"):
             inverted.pq.cp.min_points_per_centroid = 1
     wanted = _TRAIN_PER_LIST * (inverted.nlist if inverted is not None else 256)
