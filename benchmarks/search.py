@@ -267,7 +267,8 @@ def table(path: Path) -> None:
         print("|---|---|---|---|---|")
         for one in everything:
             if one["benchmark"] == "search.turns" and (one["set"], one["rows"], one["seed"]) == facts:
-                told = f"{one['ratio_single']:.2f} ({one['least_single']:.2f} to {one['most_single']:.2f}) | {one['ratio_batched']:.2f}"
+                told = f"{one['ratio_single']:.2f} ({one['least_single']:.2f} to {one['most_single']:.2f})"
+                told += f" | {one['ratio_batched']:.2f}"
                 rates = f"{one['ours'][0]:,.0f}, {one['theirs'][0]:,.0f}"
                 print(f"| {one['name']} | {one['peer']}, {one['setting']}, {one['recall_peer']:.3f} | {told} | {rates} |")
 

@@ -1,7 +1,6 @@
 """An approximate index as one file: a header of JSON, the vids, FAISS's own bytes.
 
-It is mapped, and what FAISS can use where it lies is not copied: graphs and 8-bit numbers. The 4-bit codes of inverted lists are, at
-about 2 GB a second.
+It is mapped, and what FAISS can use where it lies is not copied. The 4-bit codes of inverted lists are: about 2 GB a second.
 """
 
 from __future__ import annotations
