@@ -23,8 +23,8 @@ FEWEST = 256
 """An index over fewer rows is empty: codes cannot be trained on them, and every one of them is compared."""
 _FACTORS = (10, 100, 1000)
 _WIDER = 4
-_FILTERED, _FEW = 2, 0.9
-"""With a filter that leaves less than this share, twice as many lists are visited: what it allows may lie together, and not
+_FILTERED, _FEW = 3, 0.9
+"""With a filter that leaves less than this share, three times as many lists are visited: what it allows may lie together, and not
 where the query looks first. Figures stand in ``benchmarks/SEARCH.md``.
 """
 _THREADS_PAY = 16  # fewer queries lose more by starting threads than these give
