@@ -119,10 +119,11 @@ def ours(data: dict[str, np.ndarray], facts: dict, args: argparse.Namespace) -> 
                 opening(tuned.ann, facts)
         elif args.quick:
             continue
-        for probe in planner._probes(tuned.ann, K)[::2]:
-            if not 0.01 <= probe / tuned.ann.widest <= 0.13:
+        chosen = choice.best is not None and tuned is choice.best
+        for probe in planner._probes(tuned.ann, K)[:: 2 if chosen else 4]:
+            if not 0.015 <= probe / tuned.ann.widest <= 0.12:
                 continue
-            for factor in (3, 4, 5, 6, 8, 12):
+            for factor in (4, 5, 6, 8, 12) if chosen else (5, 8, 12):
                 setting = saved.Setting(K, probe, factor * K)
                 ann = Ann(tuned.ann.index, tuned.ann.vids, tuned.ann.upto, Plan(name, (setting,), 0))
                 tell(f"mmsearch {name}", _words(ann), FaissIndex(rows, ann), size, tuned.seconds)
