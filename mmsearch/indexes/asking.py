@@ -98,12 +98,16 @@ class Desk:
         self._rows_at, self._labels_at = pointer(self._rows.view(np.uint8)), pointer(self._labels)
         self._scores, self._keys = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
         self._scores_at, self._keys_at = pointer(self._scores), pointer(self._keys)
+        heap = faiss.float_minheap_array_t()
+        heap.nh, heap.k, heap.val, heap.ids = 1, k, self._scores_at, self._keys_at
+        self._order = heap.reorder
+        self._top = np.int64(int(vids[-1]) + 1)  # labels count down to 1: FAISS takes -1 for none
         quantizer = faiss.ScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16)
         scanner = quantizer.select_InvertedListScanner(faiss.METRIC_INNER_PRODUCT, None, False, None, False)
         self._look, self._scan = scanner.set_query, scanner.scan_codes
         self._counts = np.array([k], dtype=np.int64)
         self._counts.flags.writeable = False  # every answer has it
-        self._keep = near, quantizer, scanner  # FAISS's sides have only their addresses
+        self._keep = near, quantizer, scanner, heap  # FAISS's sides have only their addresses
 
     def answer(self, query: NDArray[np.float32], parameters: Any, rows: Spanned) -> Neighbors | None:
         """The best ``k``; ``None`` where there are fewer candidates than that."""
@@ -114,8 +118,7 @@ class Desk:
         self._search(1, self._turned_at, self._depth, self._near_at, self._found_at, parameters)
         if not self._score(rows):
             return None
-        order = np.lexsort((self._keys, self._scores))[::-1]
-        return Neighbors(self._scores[order][None], -self._keys[order][None], self._counts, exact=False)
+        return Neighbors(self._scores.copy()[None], (self._top - self._keys)[None], self._counts, exact=False)
 
     def answers(self, queries: Vectors, parameters: Any, rows: Spanned) -> Neighbors | None:
         """The best ``k`` of each; ``None`` where one has fewer candidates than that."""
@@ -127,12 +130,10 @@ class Desk:
             if not self._score(rows):
                 return None
             scores[at], keys[at] = self._scores, self._keys
-        order = np.lexsort((keys, scores), axis=1)[:, ::-1]
-        counts = np.full(len(queries), self._k, dtype=np.int64)
-        return Neighbors(np.take_along_axis(scores, order, 1), -np.take_along_axis(keys, order, 1), counts, exact=False)
+        return Neighbors(scores, self._top - keys, np.full(len(queries), self._k, dtype=np.int64), exact=False)
 
     def _score(self, rows: Spanned) -> bool:
-        """Scores what was found for the query by its rows, and keeps the best; whether there are as many as wanted."""
+        """Scores what was found for the query by its rows, and keeps the best in order; whether there are as many as wanted."""
         count, found, wanted = self._depth, self._found, self._wanted
         if found[-1] < 0:
             count = int(np.count_nonzero(found >= 0))
@@ -141,7 +142,7 @@ class Desk:
             found = np.where(found < 0, found[0], found)  # something that is stored: it will not be looked at again
         self._vids.take(found, 0, wanted, "clip")  # checking the bounds would make a copy
         # of equal scores FAISS's heap gives up the smallest label first, and it must be the largest vid
-        np.negative(wanted, self._labels)
+        np.subtract(self._top, wanted, self._labels)
         span = rows.span(*self._range)
         if span is None:
             self._rows[:] = rows.gather(wanted)
@@ -151,6 +152,7 @@ class Desk:
         self._scores.fill(-np.inf)
         self._look(self._query_at)
         self._scan(count, self._rows_at, self._labels_at, self._scores_at, self._keys_at, self._k)
+        self._order()
         return True
 
 
