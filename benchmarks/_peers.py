@@ -178,15 +178,15 @@ def lancedb_(data: dict[str, np.ndarray]) -> Iterator[Setting]:
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), dim)
         table = lancedb.connect(folder).create_table("t", pa.table({"vector": vectors, "id": pa.array(np.arange(len(rows)))}))
         kinds = {
-            "IVF_PQ": {"num_sub_vectors": dim // 4},
             "IVF_HNSW_SQ": {"m": 16, "ef_construction": 150},
+            "IVF_PQ": {"num_sub_vectors": dim // 8},
         }
-        sizes = {"IVF_PQ": dim / 4, "IVF_HNSW_SQ": dim + 128}
+        sizes = {"IVF_PQ": dim / 8, "IVF_HNSW_SQ": dim + 128}
         for kind, options in kinds.items():
             began = time.process_time()
             table.create_index(metric="dot", vector_column_name="vector", index_type=kind, replace=True, **options)
             facts = {"build": time.process_time() - began, "bytes": dim * 4 + sizes[kind], "version": version("lancedb")}
-            for probes, refine in ((5, 10), (10, 10), (20, 10), (40, 20)):
+            for probes, refine in ((5, 5), (10, 5), (20, 10), (40, 20)):
 
                 def search(queries: np.ndarray, probes: int = probes, refine: int = refine) -> np.ndarray:
                     def one(query: np.ndarray) -> np.ndarray:
