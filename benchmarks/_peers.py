@@ -205,7 +205,7 @@ def chroma(data: dict[str, np.ndarray]) -> Iterator[Setting]:
     rows = data["rows"]
     client = chromadb.EphemeralClient()
     settings = {"hnsw": {"space": "ip", "ef_search": 100, "max_neighbors": 16, "ef_construction": 100, "num_threads": 1}}
-    made = client.create_collection("c", configuration=settings, embedding_function=None)
+    made = client.create_collection("rows", configuration=settings, embedding_function=None)
     began = time.process_time()
     for at in range(0, len(rows), 5000):
         part = rows[at : at + 5000]
