@@ -102,15 +102,24 @@ class Filters:
         cut = int(np.searchsorted(whole, ann.upto))
         head, tail = whole[:cut], whole[cut:]
         setting = ann.plan.setting(int(np.ceil(k * len(ann.vids) / len(head)))) if len(head) else None
-        if setting is None or len(head) <= max(k, ann.plan.exact_below):
+        filtered = len(head) < _FEW * len(ann.vids)
+        if setting is None or len(head) <= max(k, _few_enough(ann.plan, setting, filtered)):
             return Way(whole, tail)
-        if len(head) < _FEW * len(ann.vids):
+        if filtered:
             setting = replace(setting, probe=setting.probe * _FILTERED)
         chosen = self.of(ann, head, whole)
         if not chosen.complete:
             return Way(whole, tail)
         depth, wanted = _asked(ann, setting, chosen)
         return Way(whole, tail, setting, chosen, depth, wanted)
+
+
+def _few_enough(plan: Plan, setting: Setting, filtered: bool) -> float:
+    """So few rows are compared one by one: the plan's limit is where that takes as long as its first setting, and deeper ones,
+    which filters call for, take longer.
+    """
+    first = plan.settings[0].ms
+    return plan.exact_below * (setting.ms / first if first else 1.0) * (_FILTERED if filtered else 1)
 
 
 class FaissIndex:

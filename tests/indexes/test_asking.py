@@ -137,3 +137,21 @@ def test_rows_that_are_gone_are_never_asked_for(ann):
     asked = unit_rows(1, DIM, 12)
     found = FaissIndex(Compacted(VIDS, VECTORS), ann).search(asked, 10, within=VidSet(left))
     assert found.row(0)[1].tolist() == [vid for vid, _ in brute_force(asked, left, VECTORS[left - 5], 10)[0]]
+
+
+def test_rows_are_compared_where_the_setting_that_a_filter_calls_for_costs_more(ann):
+    """Ten of a hundred rows are as deep as a hundred: by that setting's time, and three times as many lists."""
+    plan = Plan("ivf-axes", (Setting(10, 4, 20, {}, 0.1), Setting(100, 8, 200, {}, 1.0), Setting(1000, 12, 400, {}, 9.0)), 2)
+    index = FaissIndex(ROWS, Ann(ann.index, ann.vids, ann.upto, plan))
+    asked = unit_rows(1, DIM, 7)
+
+    def exact(rows, k):
+        return index.search(asked, k, within=VidSet(VIDS[:rows])).exact
+
+    assert not exact(COUNT, 10)
+    assert exact(60, 10), "2 rows cost what the first setting does: the second, filtered, costs as much as 60"
+    assert not exact(61, 10)
+    unmeasured = Plan("ivf-axes", (Setting(1000, 4, 200),), 50)
+    index = FaissIndex(ROWS, Ann(ann.index, ann.vids, ann.upto, unmeasured))
+    assert exact(150, 10)
+    assert not exact(151, 10)
