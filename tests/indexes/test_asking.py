@@ -155,3 +155,15 @@ def test_rows_are_compared_where_the_setting_that_a_filter_calls_for_costs_more(
     index = FaissIndex(ROWS, Ann(ann.index, ann.vids, ann.upto, unmeasured))
     assert exact(150, 10)
     assert not exact(151, 10)
+
+
+def test_a_row_that_is_not_a_number_brings_no_hit_of_an_earlier_query():
+    plan = Plan("ivf-axes", (Setting(10**6, 4096, COUNT),), exact_below=0)
+    damaged = VECTORS.copy()
+    damaged[50:] = np.nan
+    index = FaissIndex(ArrayRows(VIDS, damaged), FaissIndex.build(ROWS, VIDS, DIM, recipe="ivf-axes", plan=plan))
+    within = VidSet(VIDS)
+    index.search(VECTORS[:1], 60, within=within)
+    found = index.search(VECTORS[1:2], 60, within=within).row(0)[1]
+    assert len(set(found.tolist())) == len(found)
+    assert set(found.tolist()) <= set(VIDS[:50].tolist())
