@@ -1,6 +1,6 @@
 """Draws recall against queries a second from the lines of ``search.py``, as SVG.
 
-    python benchmarks/plot.py RESULTS.jsonl docs/search.svg [--set made] [--rows 100000]
+    python benchmarks/plot.py RESULTS.jsonl docs/search.svg [--set made] [--rows 100000] [--seed 3]
 
 For each contender the best of its settings: those that no other setting of it beats in both. Nothing but the standard library.
 """
@@ -28,11 +28,12 @@ def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return kept[::-1]
 
 
-def main(source: Path, target: Path, name: str, rows: int) -> None:
+def main(source: Path, target: Path, name: str, rows: int, seed: int) -> None:
     lines = [json.loads(line) for line in source.read_text().splitlines()]
     curves: dict[str, list[tuple[float, float]]] = {}
     for one in lines:
-        if one["benchmark"] == "search" and one["set"] == name and one["rows"] == rows and "failed" not in one:
+        facts = one["benchmark"], one.get("set"), one.get("rows"), one.get("seed")
+        if facts == ("search", name, rows, seed) and "failed" not in one:
             who = "mmsearch" if one["name"].startswith("mmsearch ivf") else one["name"]
             curves.setdefault(who, []).append((one["recall_text"], one["single"]))
     shown = {who: [point for point in frontier(points) if point[0] >= LOW] for who, points in curves.items()}
@@ -93,5 +94,6 @@ if __name__ == "__main__":
     parser.add_argument("svg", type=Path)
     parser.add_argument("--set", default="made")
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()
-    main(args.results, args.svg, args.set, args.rows)
+    main(args.results, args.svg, args.set, args.rows, args.seed)

@@ -42,6 +42,12 @@ class ArrayRows:
     def gather(self, vids: Vids) -> NDArray[np.float16]:
         return self._vectors[np.searchsorted(self._vids, vids) if self._first is None else vids - self._first]
 
+    def span(self, first: int, last: int) -> tuple[int, NDArray[np.float16]] | None:
+        """``(vid, rows)`` such that ``rows[i]`` is the row of ``vid + i``, for all of ``first`` to ``last``; ``None`` with gaps."""
+        if self._first is None or first < self._first or last >= self._first + len(self._vids):
+            return None
+        return self._first, self._vectors
+
 
 class ExactIndex:
     """Cosine against all rows, or against those in ``within``. Nothing to build, nothing to save.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmsearch.indexes import saved
 from mmsearch.indexes._library import library
+from mmsearch.indexes.asking import Desks, Spanned
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.exact import Rows as ScannedRows
 from mmsearch.indexes.halves import Best
@@ -22,15 +23,16 @@ FEWEST = 256
 """An index over fewer rows is empty: codes cannot be trained on them, and every one of them is compared."""
 _FACTORS = (10, 100, 1000)
 _WIDER = 4
-_FILTERED, _FEW = 2, 0.9
-"""With a filter that leaves less than this share, twice as many lists are visited: what it allows may lie together, and not
+_FILTERED, _FEW = 3, 0.9
+"""With a filter that leaves less than this share, three times as many lists are visited: what it allows may lie together, and not
 where the query looks first. Figures stand in ``benchmarks/SEARCH.md``.
 """
 _THREADS_PAY = 16  # fewer queries lose more by starting threads than these give
 _MEMORY = 4  # filters whose bitmaps are kept
+_WAYS = 16
 
 
-class Rows(ScannedRows, Protocol):
+class Rows(ScannedRows, Spanned, Protocol):
     """Where the rows come from: a store's snapshot, or :class:`~mmsearch.indexes.exact.ArrayRows`."""
 
 
@@ -54,11 +56,28 @@ class Filter:
         self.selector = None if count == len(ann.vids) else faiss.IDSelectorBitmap(len(self._bits), faiss.swig_ptr(self._bits))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """How ``k`` rows among ``whole`` are looked for; ``tail`` are those behind the index. No ``setting``: every row is compared."""
+
+    whole: Vids
+    tail: Vids
+    setting: Setting | None = None
+    chosen: Filter | None = None
+    depth: int = 0
+    parameters: Any = None
+
+
 class Filters:
-    """The last few filters of one index: collections are searched many times within the same set of live items."""
+    """What is kept of the last searches of one index: collections are searched many times within the same set of live items.
+
+    For any thread; the arrays that searches write on are each thread's own (``desks``).
+    """
 
     def __init__(self) -> None:
         self._kept: list[tuple[Vids, Filter]] = []
+        self._ways: dict[tuple[int, int], Way] = {}
+        self.desks = Desks()
 
     def of(self, ann: Ann, allowed: Vids, key: Vids) -> Filter:
         """The filter for ``allowed``, kept under the array that it is a part of. 3 ms a million rows when it is new."""
@@ -68,6 +87,39 @@ class Filters:
         made = Filter(ann, allowed)
         self._kept = [*self._kept[1 - _MEMORY :], (key, made)]
         return made
+
+    def way(self, ann: Ann, whole: Vids, k: int) -> Way:
+        """How to search, worked out once for a set and a ``k``."""
+        key = id(whole), k
+        known = self._ways.get(key)
+        if known is not None and known.whole is whole:
+            return known
+        made = self._new(ann, whole, k)
+        self._ways = dict([*self._ways.items()][1 - _WAYS :]) | {key: made}
+        return made
+
+    def _new(self, ann: Ann, whole: Vids, k: int) -> Way:
+        cut = int(np.searchsorted(whole, ann.upto))
+        head, tail = whole[:cut], whole[cut:]
+        setting = ann.plan.setting(int(np.ceil(k * len(ann.vids) / len(head)))) if len(head) else None
+        filtered = len(head) < _FEW * len(ann.vids)
+        if setting is None or len(head) <= max(k, _few_enough(ann.plan, setting, filtered)):
+            return Way(whole, tail)
+        if filtered:
+            setting = replace(setting, probe=setting.probe * _FILTERED)
+        chosen = self.of(ann, head, whole)
+        if not chosen.complete:
+            return Way(whole, tail)
+        depth, wanted = _asked(ann, setting, chosen)
+        return Way(whole, tail, setting, chosen, depth, wanted)
+
+
+def _few_enough(plan: Plan, setting: Setting, filtered: bool) -> float:
+    """So few rows are compared one by one: the plan's limit is where that takes as long as its first setting, and deeper ones,
+    which filters call for, take longer.
+    """
+    first = plan.settings[0].ms
+    return plan.exact_below * (setting.ms / first if first else 1.0) * (_FILTERED if filtered else 1)
 
 
 class FaissIndex:
@@ -102,31 +154,38 @@ class FaissIndex:
 
     def search(self, queries: Vectors, k: int, *, within: VidSet | None = None) -> Neighbors:
         """The ``k`` nearest rows of each query ``(q, dim)``; fewer only where fewer exist. Cost: what the plan measured."""
-        ann = self._ann
         whole = within.vids if within is not None else self._stored()
-        cut = int(np.searchsorted(whole, ann.upto))
-        head, tail = whole[:cut], whole[cut:]
-        setting = ann.plan.setting(int(np.ceil(k * len(ann.vids) / len(head)))) if len(head) else None
-        if setting is None or len(head) <= max(k, ann.plan.exact_below):
+        way = self._filters.way(self._ann, whole, k)
+        found = self._near(queries, k, way) or self._wider(queries, k, way)
+        if found is None:
             return self._exact.search(queries, k, within=VidSet(whole, is_sorted=True))
-        if len(head) < _FEW * len(ann.vids):
-            setting = replace(setting, probe=setting.probe * _FILTERED)
-        chosen = self._filters.of(ann, head, whole)
-        best = self._near(queries, k, setting, chosen, int(max(whole[-1], ann.upto))) if chosen.complete else None
-        if best is None:
-            return self._exact.search(queries, k, within=VidSet(whole, is_sorted=True))
-        if len(tail):
-            found = self._exact.search(queries, k, within=VidSet(tail, is_sorted=True))
-            return _merged(best.neighbors(exact=False), found, k)
-        return best.neighbors(exact=False)
+        if len(way.tail):
+            newer = self._exact.search(queries, k, within=VidSet(way.tail, is_sorted=True))
+            return _merged(found, newer, k)
+        return found
 
-    def _near(self, queries: Vectors, k: int, setting: Setting, chosen: Filter, last: int) -> Best | None:
-        """The best of the candidates; ``None`` where the widest search finds too few."""
+    def _near(self, queries: Vectors, k: int, way: Way) -> Neighbors | None:
+        """The usual search: there are enough candidates."""
+        ann = self._ann
+        if k > way.depth:
+            return None
+        if len(queries) < _THREADS_PAY:
+            library().omp_set_num_threads(1)
+        desk = self._filters.desks.of(ann.entry, ann.vids, queries.shape[1], way.depth, k)
+        if len(queries) == 1:
+            return desk.answer(queries[0], way.parameters, self._rows)
+        return desk.answers(queries, way.parameters, self._rows)
+
+    def _wider(self, queries: Vectors, k: int, way: Way) -> Neighbors | None:
+        """Visits more lists, until there are enough candidates: ``None`` where there never are."""
+        setting, chosen = way.setting, way.chosen
+        if setting is None or chosen is None:
+            return None
         while True:
-            best = Best(queries, k, last)
+            best = Best(queries, k, int(max(way.whole[-1], self._ann.upto)))
             found = candidates(self._ann, queries, setting, chosen)
             if all([self._rescore(best, row, positions) for row, positions in enumerate(found)]):
-                return best
+                return best.neighbors(exact=False)
             if setting.probe >= self._ann.widest:
                 return None
             # a filter that goes against the query: what it allows lies far off
@@ -152,9 +211,14 @@ class FaissIndex:
 
 def candidates(ann: Ann, queries: Vectors, setting: Setting, chosen: Filter | None = None) -> NDArray[np.int64]:
     """``(q, candidates)`` positions, best first as far as the index can tell; -1 where there are fewer."""
-    faiss = library()
     if len(queries) < _THREADS_PAY:
-        faiss.omp_set_num_threads(1)
+        library().omp_set_num_threads(1)
+    depth, wanted = _asked(ann, setting, chosen)
+    return ann.entry.search(queries, depth, wanted)
+
+
+def _asked(ann: Ann, setting: Setting, chosen: Filter | None) -> tuple[int, Any]:
+    """How many candidates, and FAISS's parameters."""
     depth = min(setting.candidates, len(ann.vids))
     key = setting.probe, depth
     wanted = None if chosen is None else chosen.parameters.get(key)
@@ -163,11 +227,7 @@ def candidates(ann: Ann, queries: Vectors, setting: Setting, chosen: Filter | No
         wanted = parameters(ann.recipe, min(setting.probe, ann.widest), depth, selector)
         if chosen is not None:
             chosen.parameters[key] = wanted
-    asked = np.ascontiguousarray(queries, dtype=np.float32)
-    scores, found = np.empty((len(asked), depth), dtype=np.float32), np.empty((len(asked), depth), dtype=np.int64)
-    pointer = faiss.swig_ptr
-    ann.index.search_c(len(asked), pointer(asked), depth, pointer(scores), pointer(found), wanted)
-    return found
+    return depth, wanted
 
 
 def _merged(one: Neighbors, other: Neighbors, k: int) -> Neighbors:

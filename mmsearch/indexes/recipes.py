@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmsearch.indexes import axes
 from mmsearch.indexes._library import library
+from mmsearch.indexes.axes import Gathers
 from mmsearch.types import Vectors, Vids
 
 if TYPE_CHECKING:
@@ -21,19 +22,14 @@ _ADD_ROWS = 16384
 _SEED = 1234
 
 
-class Gathers(Protocol):
-    """Gives stored rows by vid."""
-
-    def gather(self, vids: Vids) -> NDArray[np.float16]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One way to build an index.
 
     ``key`` is FAISS's factory string for ``n`` rows of ``dim`` numbers, ``bytes`` what a row takes in it, ``usual`` says that
     the planner tries it unasked. ``knob`` is what widens a search: ``lists`` or ``beam``. ``keep`` is the share of the rows'
-    directions that are kept, those of the largest variance; what they miss, the stored rows put right.
+    directions that are kept, those of the largest variance; what they miss, the stored rows put right. Where ``each`` is given,
+    the index is put together by :mod:`.axes` and ``key`` is what it amounts to: codes for so many kept directions each.
     """
 
     name: str
@@ -43,6 +39,11 @@ class Recipe:
     what: str
     usual: bool = True
     keep: float = 1.0
+    each: int = 0
+
+    def kept(self, dim: int) -> int:
+        """Of ``dim`` directions, how many are kept."""
+        return max(round(dim * self.keep), 1)
 
 
 def lists(n: int) -> int:
@@ -62,6 +63,15 @@ RECIPES: Mapping[str, Recipe] = {
     one.name: one
     for one in (
         Recipe(
+            "ivf-axes",
+            lambda n, dim: f"IVF{lists(n)},PQ{_codes(dim // 2, 2)}x4fs",
+            lambda dim: _codes(dim // 2, 2) / 2 + 8,
+            "lists",
+            "inverted lists about the mean, 4-bit codes over the leading half of the axes, strong ones with weak ones",
+            keep=0.5,
+            each=2,
+        ),
+        Recipe(
             "ivf-pq2",
             lambda n, dim: f"IVF{lists(n)},PQ{_codes(dim, 2)}x4fs",
             lambda dim: _codes(dim, 2) / 2 + 8,
@@ -74,6 +84,7 @@ RECIPES: Mapping[str, Recipe] = {
             lambda dim: _codes(dim // 2, 2) / 2 + 8,
             "lists",
             "the same over half the dimensions, by principal components: a quarter byte a number",
+            usual=False,
             keep=0.5,
         ),
         Recipe(
@@ -129,7 +140,9 @@ def build(
     faiss = library()
 
     faiss.omp_set_num_threads(threads)
-    kept = max(round(dim * recipe.keep), 1)
+    kept = recipe.kept(dim)
+    if recipe.each:
+        return axes.build(rows, vids, dim, lists(len(vids)), kept, _codes(kept, recipe.each), step)
     made = faiss.index_factory(kept, recipe.key(len(vids), kept), faiss.METRIC_INNER_PRODUCT)
     inverted = faiss.try_extract_index_ivf(made)
     if inverted is not None:
@@ -137,7 +150,6 @@ def build(
         inverted.cp.min_points_per_centroid = 1  # FAISS would print a warning
         inverted.cp.niter = 10
         inverted.cp.seed = _SEED
-        # not spherical: codes are of what a list's mean leaves over, and longer means leave more
         if hasattr(inverted, "pq"):
             inverted.pq.cp.min_points_per_centroid = 1
     wanted = _TRAIN_PER_LIST * (inverted.nlist if inverted is not None else 256)
@@ -178,11 +190,10 @@ def widest(recipe: Recipe, index: Any) -> int:
 
 
 def parameters(recipe: Recipe, probe: int, candidates: int, selector: Any) -> Any:
-    """FAISS's search parameters for a setting of the knob."""
+    """FAISS's search parameters for a setting of the knob, for the index itself: without the projection in front."""
     faiss = library()
 
     extra = {} if selector is None else {"sel": selector}
     if recipe.knob == "lists":
-        inner = faiss.SearchParametersIVF(nprobe=probe, **extra)
-        return inner if recipe.keep == 1 else faiss.SearchParametersPreTransform(index_params=inner)
+        return faiss.SearchParametersIVF(nprobe=probe, **extra)
     return faiss.SearchParametersHNSW(efSearch=max(probe, candidates), **extra)

@@ -1,4 +1,7 @@
-"""An approximate index as one file: a header of JSON, the vids, FAISS's own bytes. Mapped: opening reads what is used."""
+"""An approximate index as one file: a header of JSON, the vids, FAISS's own bytes.
+
+It is mapped, and what FAISS can use where it lies is not copied. The 4-bit codes of inverted lists are: about 2 GB a second.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.indexes._library import library
+from mmsearch.indexes.asking import Entry
 from mmsearch.indexes.recipes import RECIPES, Recipe, widest
 from mmsearch.types import Vids
 
@@ -73,6 +77,11 @@ class Ann:
     def recipe(self) -> Recipe:
         """How it was built."""
         return RECIPES[self.plan.recipe]
+
+    @cached_property
+    def entry(self) -> Entry:
+        """The way into it."""
+        return Entry(self.index)
 
     @cached_property
     def widest(self) -> int:

@@ -244,6 +244,10 @@ class Snapshot:
         """:meth:`fetch` as the rows are stored, float16."""
         return self._reader.gather(vids)
 
+    def span(self, first: int, last: int) -> tuple[int, Rows] | None:
+        """``(vid, rows)``: ``rows[i]`` is the row of ``vid + i``, for all of ``first`` to ``last``; or ``None``, if in pieces."""
+        return self._reader.span(first, last)
+
     def gather(self, vids: Vids) -> Rows:
         """:meth:`fetch` as it is stored, ``(n, dim)`` float16."""
         return self._reader.gather(vids)

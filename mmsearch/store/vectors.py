@@ -209,6 +209,17 @@ class RowReader:
             raise ItemNotFound(f"no vector is stored for vid {int(vids[found < 0][0])}")
         return segment.rows[found]
 
+    def span(self, first: int, last: int) -> tuple[int, Rows] | None:
+        """``(vid, rows)`` such that ``rows[i]`` is the row of ``vid + i``, for all from ``first`` to ``last``: dead rows too, and
+        nothing is copied. ``None`` where these do not lie in one segment that was never compacted.
+        """
+        at = int(np.searchsorted(self._bases, first, side="right")) - 1
+        if at < 0:
+            return None
+        segment = self.mapped(at)
+        base = segment.info.base_vid
+        return (base, segment.rows) if segment.ids is None and last < base + segment.info.nrows else None
+
     def fetch(self, vids: Sequence[int] | Vids) -> Vectors:
         """:meth:`gather` as float32."""
         return self.gather(np.asarray(vids, dtype=np.int64)).astype(np.float32)

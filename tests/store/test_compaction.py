@@ -43,6 +43,24 @@ def test_space_is_given_back_and_vids_persist(store: Store, model: Model, put: P
         model.compare(snapshot)
 
 
+def test_rows_lie_in_one_piece_within_a_segment_that_was_never_compacted(store: Store, model: Model, put: Put) -> None:
+    for start in range(0, 48, 16):
+        put([photo(f"{n}.jpg") for n in range(start, start + 16)])
+    kill(store, model, [20])
+    with store.snapshot() as snapshot:
+        for first, last in [(0, 15), (3, 3), (16, 31), (17, 20)]:
+            base, rows = snapshot.span(first, last)
+            assert base <= first
+            wanted = np.array([vid for vid in range(first, last + 1) if vid != 20])
+            np.testing.assert_array_equal(rows[wanted - base], snapshot.gather(wanted))
+        assert [snapshot.span(*ends) for ends in [(15, 16), (0, 47), (40, 48), (-1, 3)]] == [None] * 4
+    with store.writer() as writer:
+        writer.compact()
+    with store.snapshot() as snapshot:
+        assert snapshot.span(16, 31) is None, "its vids have a gap"
+        assert snapshot.span(0, 15) is not None
+
+
 def test_untouched_segments_stay(store: Store, model: Model, put: Put) -> None:
     for start in range(0, 48, 16):
         put([photo(f"{n}.jpg") for n in range(start, start + 16)])
