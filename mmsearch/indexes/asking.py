@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.indexes._library import library
+from mmsearch.indexes.halves import Scanner
 from mmsearch.types import Neighbors, Vectors, Vids
 
 SINGLE, TOGETHER = 11, 0
@@ -103,7 +104,7 @@ class Desk:
         self._order = heap.reorder
         self._top = np.int64(int(vids[-1]) + 1)  # labels count down to 1: FAISS takes -1 for none
         quantizer = faiss.ScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16)
-        scanner = quantizer.select_InvertedListScanner(faiss.METRIC_INNER_PRODUCT, None, False, None, False)
+        scanner = Scanner(quantizer, self._query, None)
         self._look, self._scan = scanner.set_query, scanner.scan_codes
         self._counts = np.array([k], dtype=np.int64)
         self._counts.flags.writeable = False  # every answer has it

@@ -59,8 +59,8 @@ class Scanner:
         self._free = faiss.InvertedListScanner.__swig_destroy__
         self._made = quantizer.select_InvertedListScanner(faiss.METRIC_INNER_PRODUCT, None, False, selector, False)
         self._made.set_query(faiss.swig_ptr(query))
-        self.scan_codes = self._made.scan_codes
-        """FAISS's own: rows, codes, keys, and the heap of scores and keys that is kept."""
+        self.set_query, self.scan_codes = self._made.set_query, self._made.scan_codes
+        """FAISS's own: another query; rows, codes, keys, and the heap of scores and keys that is kept."""
 
     def __del__(self) -> None:
         if hasattr(self, "_made"):
