@@ -24,7 +24,7 @@ from torch import nn
 from mmsearch.training.data import load_corpus
 from mmsearch.training.matching_data import Frozen, Ints, View, Words, means_of, view_of, words_of
 from mmsearch.training.matching_head import MatchingHead
-from mmsearch.training.matching_report import Outcome, choose_weight, measure
+from mmsearch.training.matching_report import Outcome, settle
 from mmsearch.training.optim import Progress, cosine_rate, optimizer
 from mmsearch.training.rereading import learn_memory, learn_reading, said_of
 
@@ -33,7 +33,6 @@ VIEWS = ((0, False), (1, True), (2, False), (3, True), (0, True), (1, False), (2
 """Which fixed views of the pictures are trained on: number, mirrored or not; the first is the whole picture."""
 NEAR = 40
 CLUSTER = 8
-HELD_OUT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     corpus = load_corpus(args.data, cache, "flickr8k-train")
     words = words_of(frozen, corpus, args.out, say)
     views = [view_of(frozen, corpus, *view, args.out, say) for view in VIEWS[: args.views]]
-    order = np.random.default_rng(5).permutation(len(corpus))
-    apart, rows = np.sort(order[:HELD_OUT]), np.sort(order[HELD_OUT:])
+    rows = np.arange(len(corpus))
     torch.manual_seed(args.seed)
     grid, local = views[0].grid, views[0].local
     plan = Plan(steps=args.steps, pictures=args.pictures, peak=args.peak)
@@ -150,15 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     progress = Progress(args.out, "matching", seed=args.seed, every=100, decay=0.99)
     train(Shelf.of(views, words, rows), head, plan, progress, say)
     head.load_state_dict(progress.result())
-    weight = choose_weight(head.eval(), views[0], words, apart)
-    say(f"weight {weight:.3f}")
     said = said_of(words.whole, words.owner, len(corpus))
     memory = learn_memory(means_of(frozen, corpus, args.out, say), said)
     reading = learn_reading(views[0].pooled(), said)
     dev = load_corpus(args.data, cache, "flickr8k-dev")
     seen, told = view_of(frozen, dev, 0, False, args.out, say), words_of(frozen, dev, args.out, say)
-    outcome = measure(head, memory, reading, seen, told, means_of(frozen, dev, args.out, say), weight)
-    say(json.dumps(outcome.summary()))
+    weight, outcome = settle(head.eval(), memory, reading, seen, told, means_of(frozen, dev, args.out, say))
+    say(json.dumps({"weight": weight, **outcome.summary()}))
     if args.until == "export":
         from mmsearch.training.matching_export import export
 

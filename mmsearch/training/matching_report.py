@@ -1,4 +1,4 @@
-"""How much the head is trusted beside the cosine, chosen on training pictures, and what all of ``deep`` is worth on others."""
+"""How much the head is trusted beside the rest, and what each part of ``deep`` is worth."""
 
 from __future__ import annotations
 
@@ -81,21 +81,19 @@ def ranks(scores: Matrix, near: Ints, owner: Ints) -> Ints:
     return np.where(right.any(axis=1), found, 10_000).astype(np.int64)
 
 
-def choose_weight(head: MatchingHead, view: View, words: Words, rows: Ints) -> float:
-    """Of :data:`WEIGHTS` the one with the best recall@1 for pictures that the head has not learned from."""
-    cosines, logits, near, owner = judged(head, view, words, rows)
-    return max(WEIGHTS, key=lambda weight: float((ranks(cosines + weight * logits, near, owner) < 1).mean()))
+def settle(
+    head: MatchingHead, memory: Recall, reading: Reading, view: View, words: Words, means: Matrix
+) -> tuple[float, Outcome]:
+    """Of :data:`WEIGHTS` the head's one with the best recall@1, and the ranks of a corpus' captions among all its pictures with it.
 
-
-def measure(
-    head: MatchingHead, memory: Recall, reading: Reading, view: View, words: Words, means: Matrix, weight: float
-) -> Outcome:
-    """The ranks of a corpus' captions among all its pictures; ``means`` are the pictures' mean rows over the views."""
+    ``means`` (n, dim) are the pictures' mean rows over the views. The corpus is one to choose by, not one to report alone.
+    """
     cosines, logits, near, owner = judged(head, view, words, np.arange(len(view.whole)))
     mean = np.take_along_axis(words.whole @ means.T, near, axis=1)
     again = np.take_along_axis(memory.scores(words.whole, memory.rows(means, reading.rows(view.pooled()))), near, axis=1)
+    weight = max(WEIGHTS, key=lambda weight: float((ranks(again + weight * logits, near, owner) < 1).mean()))
     before, views, reread, after = (ranks(scores, near, owner) for scores in (cosines, mean, again, again + weight * logits))
-    return Outcome(before, views, reread, after, owner)
+    return weight, Outcome(before, views, reread, after, owner)
 
 
 def _interval(value: float, draws: npt.NDArray[np.float64]) -> list[float]:
