@@ -35,9 +35,9 @@ _ANY = {"0.0.0.0", "::", ""}
 @click.option("--secure-cookie", is_flag=True, help="The page is reached over https (behind a proxy): keep its cookie to that.")
 @click.option("--queue", type=click.IntRange(1, 100_000), default=256, show_default=True,
               help="Queries that may wait; more get 503.")
-@click.option("--batch", type=click.IntRange(1, 1024), default=32, show_default=True, help="Queries answered by one call at most.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
-              help="Threads that answer such calls. More pay where cores are idle: one thread compares rows on one core.")
+@click.option("--batch", type=click.IntRange(1, 1024), default=16, show_default=True, help="Queries answered by one call at most.")
+@click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True,
+              help="Threads that answer such calls: while one compares rows, another reads and writes. On a single core take 1.")
 @click.option("--max-body", type=click.IntRange(1, 1024), default=32, show_default=True, metavar="MIB", help="The largest body.")
 @pass_app
 def command(app: App, /, *, host: str, port: int, token_file: Path | None, read_only: bool, hosts: tuple[str, ...],

@@ -74,6 +74,11 @@ class OnnxMatcher:
         """``None``: the cosine is in what :meth:`match` gives."""
         return None
 
+    @property
+    def memory(self) -> Recall:
+        """What it compares texts with pictures' rows by."""
+        return self._memories()[0]
+
     def prepare(self, picture: Any) -> NDArray[np.uint8]:
         """A PIL picture as :meth:`look` takes it: the whole and the crops ``(6, side, side, 3)``."""
         prepare, (width, height) = self._towers.preparer, picture.size
@@ -107,7 +112,7 @@ class OnnxMatcher:
 
     def match(self, text: str, cells: NDArray[np.float16]) -> NDArray[np.float32]:
         """Scores ``(n,)`` of a text with what :meth:`look` gave: the higher, the better it fits. 6 ms for 50."""
-        memory = self._memories()[0]
+        memory = self.memory
         row = self._towers.encode_texts([text])
         tokens = np.array([self._towers._described().tokenizer.rows([text])[0]], dtype=np.int64)
         given = {"tokens": tokens, "cells": np.asarray(cells[:, 1:], dtype=np.float32)}

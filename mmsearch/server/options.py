@@ -52,7 +52,7 @@ class Limits:
     facets: int = 16
     body_seconds: float = 30.0
     write_wait: float = 5.0
-    batch: int = 32
+    batch: int = 16
     queue: int = 256
     streams: int = 32
 
@@ -75,7 +75,7 @@ class Options:
     secure_cookie: bool = False
     rerankers: tuple[str, ...] = ("fast", "deep")
     extra_folders: tuple[Path, ...] = ()
-    workers: int = 1
+    workers: int = 2
     thumbnails: int = 1024
     watch_seconds: float = 1.0
     limits: Limits = field(default_factory=Limits)

@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -150,7 +151,7 @@ def test_the_end_lets_a_running_request_finish(tmp_path):
 def test_a_caller_who_hangs_up_leaves_the_queue(tmp_path):
     new_shop(tmp_path / "shop", ["red hat"])
     gate, begun = threading.Event(), threading.Event()
-    toy = ToyEncoder(dim=32)
+    toy, one = ToyEncoder(dim=32), replace(OPTIONS, workers=1)
 
     class Blocked:
         spec, preparer = toy.spec, toy.preparer
@@ -164,7 +165,7 @@ def test_a_caller_who_hangs_up_leaves_the_queue(tmp_path):
         def encode_images(self, batch):
             return toy.encode_images(batch)
 
-    with Collection.open(tmp_path / "shop", model=Blocked()) as served, on_a_port(create_app(served, OPTIONS)) as address:
+    with Collection.open(tmp_path / "shop", model=Blocked()) as served, on_a_port(create_app(served, one)) as address:
         blocker = threading.Thread(
             target=lambda: httpx.get(f"{address}/v1/search", params={"q": "block"}, headers=BEARER, timeout=20)
         )
