@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 QUERIES = (
-    'query "a cup of coffee" --top 3',
+    'query "a cat" --top 3',
     'query "a rocket" --top 3',
     "query --kind text -i coffee.png --top 2",
 )
