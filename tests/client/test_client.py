@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import shutil
+import threading
 
 import httpx
 import pytest
@@ -162,10 +163,12 @@ def test_a_busy_service_is_asked_again_when_it_says(monkeypatch):
 
 
 def test_the_async_one_too(monkeypatch):
-    slept = []
+    slept, here, real = [], threading.get_ident(), asyncio.sleep
 
-    async def sleep(seconds):
-        slept.append(seconds)
+    async def sleep(seconds, *more):
+        if threading.get_ident() != here:  # a service of another test that is still ending has a loop of its own
+            return await real(seconds, *more)
+        return slept.append(seconds)
 
     monkeypatch.setattr("mmsearch.client.asynchronous.asyncio.sleep", sleep)
     seen, transport = busy(2)
