@@ -11,7 +11,7 @@ from mmsearch.training.matching_data import Ints
 
 Matrix = npt.NDArray[np.float32]
 PAIRS, WIDTH, RIDGE = 512, 4096, 3000.0
-SHARPNESS, STRENGTH, HUB, SHARE = 20.0, 0.4, 0.5, 0.3
+SHARPNESS, STRENGTH, HUB, SECOND = 20.0, 0.4, 0.5, 0.3
 """From the middle of a flat field on flickr8k-dev, with version 2's features (``benchmarks/mini/RESULTS.md``, rows 33 and 34).
 Training photos cannot tell, since the towers know them.
 """
@@ -39,7 +39,7 @@ def learn_memory(pictures: Matrix, said: Matrix, pairs: int = PAIRS, seed: int =
     np.add.at(values, place, said)
     keys, values = keys[used], np.asarray(values[used] / count[used, None], dtype=np.float32)
     keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-    return Recall(keys, values, (count[used] / count.sum()).astype(np.float32), SHARPNESS, STRENGTH, HUB, SHARE)
+    return Recall(keys, values, (count[used] / count.sum()).astype(np.float32), SHARPNESS, STRENGTH, HUB, SECOND)
 
 
 def learn_reading(pooled: Matrix, said: Matrix, width: int = WIDTH, ridge: float = RIDGE) -> Reading:
